@@ -1,0 +1,136 @@
+"""One frozen configuration. Sources, later wins: defaults, ``HOME/config.toml``, environment ``IONIAN_*``, flags.
+
+Every field has a doc line in ``DOCS`` and its unit in its name; ``docs/CONFIG.md`` is generated from both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ionian.errors import InvalidRequest
+
+DOCS = {
+    "home": "Where everything Ionian keeps lives: database, blobs, layers, logs, sockets.",
+    "host": "Address to listen on.",
+    "port": "Port for gRPC and HTTP; 0 picks a free one.",
+    "workspace": "First part of every web label, and the workspace name the client shows.",
+    "runtime": "Isolation: auto (the strongest that a real probe passes), namespaces, or process.",
+    "require_isolation": "Refuse to start when the level in force is not this one (empty: any).",
+    "drain_s": "How long a stop waits for requests and inputs in flight.",
+    "max_body_bytes": "Largest HTTP request body.",
+    "max_header_bytes": "Largest HTTP request head.",
+    "header_timeout_s": "How long a client may take to send a request head.",
+    "keep_alive_s": "How long an idle client connection stays open.",
+    "queue_wait_s": "How long an HTTP request waits for a free container before 503.",
+    "max_queued": "HTTP requests that may wait per function before 429.",
+    "log_segment_bytes": "Size at which a log segment is closed and the next one begins.",
+    "result_retention_s": "How long results of calls are kept.",
+    "synchronous": "SQLite synchronous level: NORMAL survives kill -9, FULL survives power loss.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 9900
+    workspace: str = "local"
+    runtime: str = "auto"
+    require_isolation: str = ""
+    drain_s: float = 10.0
+    max_body_bytes: int = 4 * 1024**3
+    max_header_bytes: int = 64 * 1024
+    header_timeout_s: float = 30.0
+    keep_alive_s: float = 75.0
+    queue_wait_s: float = 300.0
+    max_queued: int = 10_000
+    log_segment_bytes: int = 16 * 1024**2
+    result_retention_s: int = 7 * 24 * 3600
+    synchronous: str = "NORMAL"
+
+    @property
+    def database(self) -> Path:
+        return self.home / "ionian.db"
+
+    @property
+    def token_file(self) -> Path:
+        return self.home / "token.json"
+
+    @property
+    def blobs(self) -> Path:
+        return self.home / "blobs"
+
+    @property
+    def layers(self) -> Path:
+        return self.home / "layers"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def uv_cache(self) -> Path:
+        return self.home / "uv-cache"
+
+    @property
+    def run(self) -> Path:
+        """Sockets and pid files. A unix socket path holds 107 bytes, so a long home gets a short stand-in under /tmp."""
+        inside = self.home / "run"
+        if len(os.fsencode(inside)) <= 60:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
+        return Path("/tmp") / f"ionian-{os.getuid()}-{digest}"
+
+    @property
+    def worker_socket(self) -> Path:
+        return self.run / "worker.sock"
+
+
+def default_home(environ: Mapping[str, str]) -> Path:
+    """``IONIAN_HOME``, else ``~/.ionian`` (``/var/lib/ionian`` when there is no home directory)."""
+    if environ.get("IONIAN_HOME"):
+        return Path(environ["IONIAN_HOME"]).expanduser().absolute()
+    try:
+        return Path.home() / ".ionian"
+    except RuntimeError:
+        return Path("/var/lib/ionian")
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
+    """The configuration in force. ``flags`` holds only what the user gave; unknown keys in the file are an error."""
+    home = Path(flags["home"]).expanduser().absolute() if flags.get("home") else default_home(environ)
+    config = Config(home=home)
+    known = {f.name: f.type for f in fields(Config)}
+    file = home / "config.toml"
+    values: dict[str, Any] = {}
+    if file.is_file():
+        try:
+            values.update(tomllib.loads(file.read_text()))
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidRequest(f"{file} is not valid TOML: {error}") from error
+    for name in known:
+        if f"IONIAN_{name.upper()}" in environ and name != "home":
+            values[name] = environ[f"IONIAN_{name.upper()}"]
+    values.update({k: v for k, v in flags.items() if v is not None and k != "home"})
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise InvalidRequest(f"unknown setting {', '.join(unknown)} in {file}; see docs/CONFIG.md for the known ones")
+    return replace(config, **{name: _convert(name, getattr(config, name), raw) for name, raw in values.items()})
+
+
+def _convert(name: str, default: object, raw: Any) -> Any:
+    """``raw`` as the type of the field's default."""
+    try:
+        if isinstance(default, int):
+            return int(raw)
+        if isinstance(default, float):
+            return float(raw)
+        return str(raw)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"setting {name}={raw!r} is not a {type(default).__name__}") from error

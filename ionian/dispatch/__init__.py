@@ -1,0 +1,1 @@
+"""The hot path: one queue and one set of slots per function, in memory."""

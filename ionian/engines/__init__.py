@@ -1,0 +1,1 @@
+"""WHERE containers run: the Engine seam and its implementations."""

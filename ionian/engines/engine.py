@@ -1,0 +1,95 @@
+"""SEAM Engine: starts and stops containers and builds images on some machine. Implementations: local, fake.
+
+``start`` answers with the container's socket before the program is ready: connections wait in the socket's backlog, so
+nothing polls for readiness. Whoever connects learns that it is ready (or failed) from the control link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ionian.model import ContainerSpec, MountFile, RunningContainer
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerExited:
+    """A container has ended and everything of it has been removed."""
+
+    container_id: str
+    code: int | None
+    signal: int | None
+    out_of_memory: bool
+    last_output: str  # the last lines it printed, for error messages
+
+
+@dataclass(frozen=True, slots=True)
+class LogsWritten:
+    """New log records of this app are on disk."""
+
+    app_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """The worker went away; its containers are unknown until it is back."""
+
+
+Event = ContainerExited | LogsWritten | WorkerLost
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """An image to build: the base chain's layers are already there. JSON-able."""
+
+    image_id: str
+    python_version: str  # series
+    base_layers: tuple[str, ...]  # layer digests, bottom first
+    steps: tuple[Mapping[str, object], ...]  # ops of images.recipe, as JSON
+    context_mount: tuple[MountFile, ...] = ()  # files for COPY
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    workdir: str = ""
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOutput:
+    """A piece of build output."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildDone:
+    """The built image: all layers (base included), environment, working directory."""
+
+    layers: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    workdir: str
+    python_version: str
+    metadata: Mapping[str, object]
+
+
+class Engine(Protocol):
+    async def start(self, spec: ContainerSpec) -> str:
+        """Start a container; returns the path of its unix socket. Raises InvalidRequest, ContainerFailed, Unavailable."""
+
+    async def stop(self, container_id: str, grace_s: float) -> None:
+        """Drain, then kill after ``grace_s`` seconds. Returns at once; ContainerExited follows. Unknown id: nothing."""
+
+    async def running(self) -> list[RunningContainer]: ...
+
+    def build(self, request: BuildRequest) -> AsyncIterator[BuildOutput | BuildDone]:
+        """Build an image, output as it comes, BuildDone last. Raises BuildFailed with command and last lines."""
+
+    async def prepare(self, spec: ContainerSpec) -> None:
+        """Make ready what this function needs (client layer, mount trees, links), so that its first start is quick.
+
+        Raises InvalidRequest naming what cannot be provided here."""
+
+    async def release(self, app_id: str) -> None:
+        """The app is gone: remove what ``prepare`` made for it."""
+
+    def events(self) -> AsyncIterator[Event]: ...

@@ -1,0 +1,1 @@
+"""The HTTP edge: host to function, wait for a slot, move bytes."""

@@ -1,0 +1,1 @@
+"""WHAT a container runs on: recipes, layers, builds."""

@@ -1,0 +1,240 @@
+"""Frozen values that every layer speaks: identifiers, settings, specs, snapshots, actions.
+
+Nothing here touches protobuf, disk, clock or network. Units are in the names.
+"""
+
+from __future__ import annotations
+
+import enum
+import secrets
+import string
+from dataclasses import dataclass, field
+
+_ALPHABET = string.ascii_letters + string.digits
+
+
+def new_id(prefix: str) -> str:
+    """A fresh identifier such as ``ap-`` + 22 random letters and digits (131 bits), the form the client expects."""
+    return prefix + "-" + "".join(secrets.choice(_ALPHABET) for _ in range(22))
+
+
+class ContainerKind(enum.StrEnum):
+    FUNCTION = "function"
+    BUILD = "build"
+    SANDBOX = "sandbox"
+
+
+class ContainerState(enum.StrEnum):
+    """A container's life. Only READY takes inputs; DRAINING finishes what it has."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    EXITED = "exited"
+
+
+class Isolation(enum.StrEnum):
+    """How far a container is separated from the machine and from others. Said in ``up``, ``status``, build logs."""
+
+    NAMESPACES = "namespaces"  # own root file system, mounts, processes, ipc, host name; cgroup limits where writable
+    PROCESS = "process"  # an ordinary process: trusted code only
+
+
+class WebKind(enum.StrEnum):
+    """What a web function is inside its container (the client's WebhookType)."""
+
+    FUNCTION = "function"  # fastapi_endpoint / web_endpoint: FastAPI wraps one function
+    ASGI = "asgi"
+    WSGI = "wsgi"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a container asks for. ``None`` means no limit."""
+
+    cpu_millicores: int = 125
+    memory_mib: int = 128
+    cpu_limit_millicores: int | None = None
+    memory_limit_mib: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """A function's container settings, after defaults. ``max_containers`` None means no limit of its own."""
+
+    min_containers: int = 0
+    max_containers: int | None = None
+    buffer_containers: int = 0
+    scaledown_window_s: int = 60
+    max_concurrent_inputs: int = 1
+    target_concurrent_inputs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    kind: WebKind
+    method: str = "GET"
+    docs: bool = False
+    label: str = ""  # the DNS label this function answers at, without workspace
+
+
+@dataclass(frozen=True, slots=True)
+class MountRef:
+    """One client mount: files by content. ``digest`` identifies the whole listing."""
+
+    mount_id: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class MountFile:
+    path: str  # absolute path in the container
+    sha256: str
+    mode: int  # permission bits; 0 means 0o644
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSpec:
+    """What our runner needs to load and serve one function. Sent as JSON, see ``runner/spec.py``."""
+
+    function_id: str
+    app_id: str
+    app_name: str
+    function_name: str  # qualified name inside the module, "Cls.*" for a class
+    module_name: str
+    client_version: str
+    is_generator: bool = False
+    is_class: bool = False
+    serialized: bool = False  # definition carried as function.pickle in the spec directory
+    web: WebSettings | None = None
+    max_concurrent_inputs: int = 1
+    timeout_s: int = 300
+    supported_output_formats: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """One function of a live app version, as dispatch and scheduler know it. Built from rows, replaced on deploy."""
+
+    function_id: str
+    app_id: str
+    app_name: str
+    environment: str
+    name: str
+    version: int  # the deployment it belongs to; 0 for an ephemeral app
+    image_id: str
+    layers: tuple[str, ...]  # layer digests, bottom first
+    mounts: tuple[MountRef, ...]
+    secret_ids: tuple[str, ...]
+    runner: RunnerSpec
+    resources: Resources = Resources()
+    scaling: Scaling = Scaling()
+    timeout_s: int = 300
+    startup_timeout_s: int = 300
+    python_version: str = ""  # series, "3.11"
+    image_env: tuple[tuple[str, str], ...] = ()
+    image_workdir: str = ""
+    definition: bytes = field(default=b"", repr=False)  # the client's Function message, opaque here
+    block_network: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """Everything a worker needs to start one container. JSON-able; no paths of the server's making."""
+
+    container_id: str
+    kind: ContainerKind
+    app_id: str
+    function: FunctionSpec
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # includes secrets: never logged
+
+
+@dataclass(frozen=True, slots=True)
+class RunningContainer:
+    """What a worker says is alive, for adoption after a server restart."""
+
+    container_id: str
+    function_id: str
+    app_id: str
+    socket: str  # path of its unix socket
+    started_at: float  # unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerView:
+    """A container in a snapshot."""
+
+    container_id: str
+    function_id: str
+    state: ContainerState
+    in_flight: int
+    started_at: float
+    idle_since: float | None  # unix seconds; None while it works or starts
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionView:
+    """A function in a snapshot: settings and present demand."""
+
+    function_id: str
+    scaling: Scaling
+    queued: int
+    retired: bool = False  # superseded or stopped: drain its containers, start none
+    blocked_until: float = 0.0  # start failures back off until then, unix seconds
+    startup_timeout_s: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    functions: tuple[FunctionView, ...]
+    containers: tuple[ContainerView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartContainer:
+    function_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopContainer:
+    container_id: str
+    reason: str
+    kill: bool = False  # at once, instead of drain
+
+
+Action = StartContainer | StopContainer
+
+
+@dataclass(frozen=True, slots=True)
+class InputRef:
+    """One accepted input, as dispatch needs it. The arguments are inline or a blob, never both."""
+
+    input_id: str
+    call_id: str
+    function_id: str
+    index: int
+    method: str  # method name for classes, else ""
+    data_format: int  # the client's DataFormat
+    args: bytes = field(default=b"", repr=False)
+    args_blob: str = ""  # SHA-256
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRecord:
+    """How one input ended. ``status`` is the client's GenericStatus; ``parts`` only for failures."""
+
+    input_id: str
+    call_id: str
+    status: int
+    data_format: int
+    data: bytes = field(default=b"", repr=False)
+    exception: str = ""
+    traceback: str = ""
+    serialized_tb: bytes = field(default=b"", repr=False)
+    tb_line_cache: bytes = field(default=b"", repr=False)
+    container_id: str = ""
+    started_at: float = 0.0  # unix seconds
+    created_at: float = 0.0

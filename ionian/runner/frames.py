@@ -1,0 +1,147 @@
+"""The frame format between a container's runner and the server. Standard library only; both sides import this file.
+
+A container listens on ONE unix socket. Whoever connects first sends two bytes: a link kind and the format version.
+
+* ``CONTROL`` link: readiness, inputs, outputs, cancel, stop. Many inputs share it. Frames carry a JSON header and bytes.
+* ``WEB`` link: HTTP requests, one at a time per connection, pooled by the gateway. Frames carry plain bytes.
+
+Every frame is ``>IB``: payload length (u32, without these five bytes), frame type (u8); then the payload.
+A control payload is ``>I`` JSON length, JSON object, raw bytes.
+A head payload (REQUEST, RESPONSE) is fields joined by NUL bytes, which HTTP forbids inside any of them.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+VERSION = 1
+CONTROL = b"C"
+WEB = b"W"
+CONTROL_PREFACE = CONTROL + bytes([VERSION])
+WEB_PREFACE = WEB + bytes([VERSION])
+
+HEADER = struct.Struct(">IB")
+_LENGTH = struct.Struct(">I")
+MAX_PAYLOAD = 256 * 1024 * 1024  # bytes; a longer one is a protocol error
+
+# Control link, server -> runner
+INPUT = 1  # {id, call_id, method, data_format, attempt}, args bytes
+CANCEL = 2  # {id}: reaches user code
+ACK = 3  # {id}: output is safe, forget it
+STOP = 4  # {grace_s}: finish what you have, run exit hooks, exit 0
+# Control link, runner -> server
+READY = 16  # {web: bool, web_active: int, inputs: [ids still working], timings_ms: {...}}
+FAILED = 17  # {exception, traceback, parts: [n, n, n]}, data + serialized_tb + tb_line_cache: start-up failed
+OUTPUT = 18  # {id, status, data_format, exception, traceback, parts: [n, n, n], started_at, created_at}, the parts
+ITEM = 19  # {id, index, data_format}, one generator item
+FREED = 20  # {}: a web request of a previous server's connection has ended
+
+# Web link, both directions. One exchange: REQUEST, BODY*, LAST; then RESPONSE, BODY*, LAST, DONE.
+REQUEST = 32  # gateway -> runner, see request_head()
+BODY = 33  # a piece of body
+LAST = 34  # the final piece of body (may be empty)
+ABORT = 35  # gateway -> runner: the client went away (http.disconnect); DONE still follows
+RESPONSE = 36  # runner -> gateway, see response_head()
+DONE = 37  # runner -> gateway: the application has returned; the slot is free. Payload b"" or an error text
+CREDIT = 38  # reserved: explicit flow control; today the socket's own backpressure is used
+
+
+class ProtocolError(Exception):
+    """The peer broke the frame format."""
+
+
+def frame(kind: int, payload: bytes = b"") -> bytes:
+    """One frame as bytes."""
+    return HEADER.pack(len(payload), kind) + payload
+
+
+def control(kind: int, header: dict[str, Any], payload: bytes = b"") -> bytes:
+    """One control frame as bytes."""
+    head = json.dumps(header, separators=(",", ":")).encode()
+    return HEADER.pack(4 + len(head) + len(payload), kind) + _LENGTH.pack(len(head)) + head + payload
+
+
+def split_control(payload: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header object and raw bytes of a control payload."""
+    (length,) = _LENGTH.unpack_from(payload)
+    if 4 + length > len(payload):
+        raise ProtocolError("control header longer than its frame")
+    return json.loads(payload[4 : 4 + length]), payload[4 + length :]
+
+
+class Parser:
+    """Cuts a byte stream into frames. ``feed`` returns the complete frames so far as ``(kind, payload)``."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        buffer = self._buffer
+        buffer += data
+        frames: list[tuple[int, bytes]] = []
+        start, size = 0, len(buffer)
+        while size - start >= 5:
+            length, kind = HEADER.unpack_from(buffer, start)
+            if length > MAX_PAYLOAD:
+                raise ProtocolError(f"frame of {length} bytes is over the limit of {MAX_PAYLOAD}")
+            end = start + 5 + length
+            if end > size:
+                break
+            frames.append((kind, bytes(buffer[start + 5 : end])))
+            start = end
+        if start:
+            del buffer[:start]
+        return frames
+
+
+def request_head(
+    method: str,
+    http_version: str,
+    scheme: str,
+    path: bytes,
+    query: bytes,
+    root_path: bytes,
+    client: tuple[str, int],
+    server: tuple[str, int],
+    headers: list[tuple[bytes, bytes]],
+) -> bytes:
+    """A REQUEST payload. ``path`` is raw (still percent-encoded), and starts with ``root_path``."""
+    fields = [
+        method.encode(),
+        http_version.encode(),
+        scheme.encode(),
+        path,
+        query,
+        root_path,
+        client[0].encode(),
+        b"%d" % client[1],
+        server[0].encode(),
+        b"%d" % server[1],
+    ]
+    for name, value in headers:
+        fields.append(name)
+        fields.append(value)
+    return b"\0".join(fields)
+
+
+REQUEST_FIELDS = 10  # fixed fields in front of the header pairs
+
+
+def response_head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """A RESPONSE payload."""
+    fields = [b"%d" % status]
+    for name, value in headers:
+        fields.append(name)
+        fields.append(value)
+    return b"\0".join(fields)
+
+
+def pairs(fields: list[bytes], first: int) -> list[tuple[bytes, bytes]]:
+    """Header pairs of a split head payload, from field ``first``."""
+    if (len(fields) - first) % 2:
+        raise ProtocolError("odd number of header fields")
+    return list(zip(fields[first::2], fields[first + 1 :: 2], strict=True))

@@ -1,0 +1,1 @@
+"""HOW a container runs: the Runtime seam and its implementations."""

@@ -1,0 +1,1 @@
+"""Decides containers, never single inputs."""

@@ -1,0 +1,1 @@
+"""One process per machine: containers, builds, log segments. Outlives the server."""
