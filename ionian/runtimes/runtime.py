@@ -98,6 +98,12 @@ class Runtime(Protocol):
     def adopt(self, container_id: str, pid: int, start_time: int, scratch: Path) -> Process | None:
         """The still-running process of a previous worker, or None when it is gone (its remains are reaped)."""
 
+    def shown(self, bind: Bind) -> str:
+        """The path at which the container sees a bind: its target, or its source where nothing can be mounted."""
+
+    def home(self, scratch: Path) -> str:
+        """The directory the container sees as /root (its working directory, where client code is mounted)."""
+
     def check(self, layers: tuple[Path, ...], owner: str) -> None:
         """Raise InvalidRequest, naming the path, when files of these layers cannot be shown here.
 

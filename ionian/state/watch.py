@@ -19,7 +19,7 @@ class Watch:
                 waiter.set_result(None)
 
     def ticket(self, topic: str) -> asyncio.Future[None]:
-        """A future that the next ``notify`` completes. Take it BEFORE reading the rows, then await it: nothing is missed."""
+        """A future that the next ``notify`` completes. Take it BEFORE reading the rows."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters[topic].add(waiter)
         waiter.add_done_callback(lambda done: self._forget(topic, done))
