@@ -38,14 +38,22 @@ OUTPUT = 18  # {id, status, data_format, exception, traceback, parts: [n, n, n],
 ITEM = 19  # {id, index, data_format}, one generator item
 FREED = 20  # {}: a web request of a previous server's connection has ended
 
-# Web link, both directions. One exchange: REQUEST, BODY*, LAST; then RESPONSE, BODY*, LAST, DONE.
+# Web link, both directions. One exchange at a time: REQUEST, BODY*, LAST; and RESPONSE, BODY*, LAST, DONE back.
+# The two halves are independent: a response may begin, and even end, before the request has.
+# The exchange is over when DONE came back AND the gateway has sent LAST or ABORT; then the next REQUEST may follow.
+# After DONE the runner ignores whatever is left of the old request. DONE without LAST before it: the response is
+# incomplete, and the gateway must make that visible to the client.
 REQUEST = 32  # gateway -> runner, see request_head()
 BODY = 33  # a piece of body
 LAST = 34  # the final piece of body (may be empty)
-ABORT = 35  # gateway -> runner: the client went away (http.disconnect); DONE still follows
+ABORT = 35  # gateway -> runner: nobody waits for the response any more (http.disconnect); DONE still follows
 RESPONSE = 36  # runner -> gateway, see response_head()
 DONE = 37  # runner -> gateway: the application has returned; the slot is free. Payload b"" or an error text
 CREDIT = 38  # reserved: explicit flow control; today the socket's own backpressure is used
+
+WEB_PIECE = 64 * 1024  # bytes: the runner cuts response bodies into pieces no longer than this
+WEB_MAX_PAYLOAD = 1024 * 1024  # bytes: the gateway hangs up on a container that sends a longer frame
+ABORT_CANCEL = b"cancel"  # payload of ABORT when the time allowed is over: the application's task is cancelled as well
 
 
 class ProtocolError(Exception):
@@ -99,49 +107,34 @@ class Parser:
 
 
 def request_head(
-    method: str,
-    http_version: str,
-    scheme: str,
+    method: bytes,
+    http_version: bytes,
+    scheme: bytes,
     path: bytes,
     query: bytes,
     root_path: bytes,
-    client: tuple[str, int],
-    server: tuple[str, int],
-    headers: list[tuple[bytes, bytes]],
+    client: bytes,
+    server: bytes,
+    headers: list[bytes],
 ) -> bytes:
-    """A REQUEST payload. ``path`` is raw (still percent-encoded), and starts with ``root_path``."""
-    fields = [
-        method.encode(),
-        http_version.encode(),
-        scheme.encode(),
-        path,
-        query,
-        root_path,
-        client[0].encode(),
-        b"%d" % client[1],
-        server[0].encode(),
-        b"%d" % server[1],
-    ]
-    for name, value in headers:
-        fields.append(name)
-        fields.append(value)
-    return b"\0".join(fields)
+    """A REQUEST payload. ``path`` is raw (still percent-encoded), decodes to UTF-8 and starts with ``root_path``.
+
+    ``client`` and ``server`` are ``host NUL port``. ``headers`` alternates lower-case names and values; hop-by-hop
+    headers are gone, so there is no ``transfer-encoding``: the body is delimited by LAST.
+    """
+    return b"\0".join([method, http_version, scheme, path, query, root_path, client, server, *headers])
 
 
 REQUEST_FIELDS = 10  # fixed fields in front of the header pairs
 
 
-def response_head(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """A RESPONSE payload."""
-    fields = [b"%d" % status]
-    for name, value in headers:
-        fields.append(name)
-        fields.append(value)
-    return b"\0".join(fields)
+def response_head(status: int, headers: list[bytes]) -> bytes:
+    """A RESPONSE payload. ``headers`` alternates names and values."""
+    return b"\0".join([b"%d" % status, *headers])
 
 
 def pairs(fields: list[bytes], first: int) -> list[tuple[bytes, bytes]]:
     """Header pairs of a split head payload, from field ``first``."""
     if (len(fields) - first) % 2:
         raise ProtocolError("odd number of header fields")
-    return list(zip(fields[first::2], fields[first + 1 :: 2], strict=True))
+    return list(zip(fields[first::2], fields[first + 1 :: 2]))  # noqa: B905 - older interpreters run this file too

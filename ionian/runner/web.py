@@ -1,0 +1,166 @@
+"""Serves web requests inside the container: WEB links in, ASGI calls out. One request at a time per connection.
+
+Every REQUEST is answered by exactly one DONE, sent after the application has returned: only then is the slot free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from ionian.runner import alias as aliases
+from ionian.runner import frames
+from ionian.runner.exchange import Exchange
+from ionian.runner.lifespan import Lifespan
+
+Scope = dict[str, Any]
+
+
+class WebServer:
+    """One ASGI application and the requests it is working on.
+
+    ``name`` and ``alias`` (see ``alias.py``) say where it answers besides ``/``. ``on_begin(scope)`` is called in the
+    request's own task before the application; ``on_end(orphan)`` after a request ended, ``orphan`` when its
+    connection was gone, so that nobody else learns that the slot is free.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        name: str = "",
+        alias: str = aliases.NEVER,
+        on_begin: Callable[[Scope], None] | None = None,
+        on_end: Callable[[bool], None] | None = None,
+    ) -> None:
+        self.app = app
+        self.name = name
+        self.alias = alias if name else aliases.NEVER
+        self.on_begin = on_begin
+        self.on_end = on_end
+        self.active = 0  # requests whose application has not returned yet
+        self.lifespan = Lifespan(app)
+        self.relative_paths = aliases.paths_are_relative()
+        self.connections: set[WebConnection] = set()
+        self._idle: asyncio.Event | None = None
+
+    async def startup(self) -> None:
+        """Run the application's start-up. Raises ``lifespan.StartupFailed``."""
+        await self.lifespan.startup()
+
+    async def shutdown(self) -> None:
+        """Run the application's shut-down, after ``drain``."""
+        await self.lifespan.shutdown()
+
+    def protocol(self) -> WebConnection:
+        """A protocol for one WEB connection whose preface has been read."""
+        return WebConnection(self)
+
+    async def drain(self) -> None:
+        """Wait until no request is active."""
+        while self.active:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    def close(self) -> None:
+        """Close every connection. Requests that still run become orphans."""
+        for connection in list(self.connections):
+            connection.close()
+
+    def begun(self) -> None:
+        self.active += 1
+
+    def ended(self, orphan: bool) -> None:
+        self.active -= 1
+        if not self.active and self._idle is not None:
+            self._idle.set()
+        if self.on_end is not None:
+            self.on_end(orphan)
+
+
+class WebConnection(asyncio.Protocol):
+    """One WEB link. Buffers what an exchange writes and sends it in as few system calls as possible."""
+
+    def __init__(self, server: WebServer) -> None:
+        self.server = server
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self.out: list[bytes] = []
+        self._parser = frames.Parser()
+        self._exchange: Exchange | None = None
+        self._writable: asyncio.Event | None = None
+        self._reading = True
+        self._lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.server.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for kind, payload in self._parser.feed(data):
+                self._frame(kind, payload)
+        except (frames.ProtocolError, ValueError):
+            self.transport.abort()
+
+    def _frame(self, kind: int, payload: bytes) -> None:
+        exchange = self._exchange
+        if kind == frames.REQUEST:
+            if exchange is not None:
+                raise frames.ProtocolError("a request before the previous one is done")
+            self._exchange = Exchange(self, payload)
+        elif exchange is None:
+            return  # the rest of a request that is done
+        elif kind == frames.LAST or kind == frames.BODY:
+            exchange.body(payload, kind == frames.BODY)
+        elif kind == frames.ABORT:
+            exchange.abort(payload == frames.ABORT_CANCEL)
+
+    def done(self, error: bytes) -> None:
+        """The exchange's application has returned: say so, and be ready for the next request."""
+        self._exchange = None
+        self.out.append(frames.frame(frames.DONE, error))
+        self.flush()
+        self.resume_reading()
+        self.server.ended(self._lost)
+
+    def flush(self) -> None:
+        """Send what has gathered in ``out``."""
+        if self.out:
+            if not self._lost:
+                self.transport.write(self.out[0] if len(self.out) == 1 else b"".join(self.out))
+            self.out.clear()
+
+    async def drain(self) -> None:
+        """Wait while the gateway is slow to take what was sent."""
+        while self._writable is not None and not self._lost:
+            await self._writable.wait()
+
+    def pause_reading(self) -> None:
+        if self._reading and not self._lost:
+            self._reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._reading and not self._lost:
+            self._reading = True
+            self.transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self.server.connections.discard(self)
+        self.resume_writing()
+        if self._exchange is not None:
+            self._exchange.abort(False)
+
+    def close(self) -> None:
+        self.transport.close()
