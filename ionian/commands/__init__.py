@@ -1,0 +1,11 @@
+"""One module per verb of the command line. Each has ``run(arguments, home) -> exit code``."""
+
+VERBS = {
+    "up": "start the server (--detach returns when it is ready)",
+    "down": "stop the server and everything it runs",
+    "status": "show what is running, and in which isolation",
+    "env": "print shell export lines that point the modal client here, for eval",
+    "url": "print the addresses of an app's web functions",
+    "logs": "show what an app printed (-f follows)",
+    "demo": "train, deploy and call the iris example, step by step",
+}
