@@ -6,9 +6,10 @@ Nothing here touches protobuf, disk, clock or network. Units are in the names.
 from __future__ import annotations
 
 import enum
+import hashlib
 import secrets
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -38,6 +39,18 @@ class Isolation(enum.StrEnum):
 
     NAMESPACES = "namespaces"  # own root file system, mounts, processes, ipc, host name; cgroup limits where writable
     PROCESS = "process"  # an ordinary process: trusted code only
+
+
+class Status(enum.IntEnum):
+    """How an input ended, with the client's GenericStatus numbers."""
+
+    SUCCESS = 1
+    FAILURE = 2
+    TERMINATED = 3
+    TIMEOUT = 4
+    INIT_FAILURE = 5
+    INTERNAL_FAILURE = 6
+    OUT_OF_MEMORY = 10
 
 
 class WebKind(enum.StrEnum):
@@ -139,6 +152,12 @@ class FunctionSpec:
     block_network: bool = False
 
 
+def spec_key(spec: FunctionSpec) -> str:
+    """Identifies what a container of this function runs. Equal keys: a redeploy changed nothing, keep it warm."""
+    unversioned = replace(spec, version=0, scaling=Scaling())
+    return hashlib.sha256(repr(unversioned).encode() + spec.definition).hexdigest()[:24]
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """Everything a worker needs to start one container. JSON-able; no paths of the server's making."""
@@ -159,6 +178,7 @@ class RunningContainer:
     app_id: str
     socket: str  # path of its unix socket
     started_at: float  # unix seconds
+    spec_key: str  # ``spec_key`` of the function it runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +191,7 @@ class ContainerView:
     in_flight: int
     started_at: float
     idle_since: float | None  # unix seconds; None while it works or starts
+    stale: bool = False  # runs a superseded version: drain it
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +201,8 @@ class FunctionView:
     function_id: str
     scaling: Scaling
     queued: int
-    retired: bool = False  # superseded or stopped: drain its containers, start none
+    oldest_wait_s: float = 0.0  # how long the first of the queue has waited
+    retired: bool = False  # stopped: drain its containers, start none
     blocked_until: float = 0.0  # start failures back off until then, unix seconds
     startup_timeout_s: int = 300
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ionian.model import ContainerSpec, MountFile, RunningContainer
+from ionian.model import ContainerSpec, FunctionSpec, MountFile, RunningContainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class BuildDone:
 
 class Engine(Protocol):
     async def start(self, spec: ContainerSpec) -> str:
-        """Start a container; returns the path of its unix socket. Raises InvalidRequest, ContainerFailed, Unavailable."""
+        """Start a container; returns its unix socket. Raises InvalidRequest, ContainerFailed, Unavailable."""
 
     async def stop(self, container_id: str, grace_s: float) -> None:
         """Drain, then kill after ``grace_s`` seconds. Returns at once; ContainerExited follows. Unknown id: nothing."""
@@ -84,10 +84,10 @@ class Engine(Protocol):
     def build(self, request: BuildRequest) -> AsyncIterator[BuildOutput | BuildDone]:
         """Build an image, output as it comes, BuildDone last. Raises BuildFailed with command and last lines."""
 
-    async def prepare(self, spec: ContainerSpec) -> None:
-        """Make ready what this function needs (client layer, mount trees, links), so that its first start is quick.
+    async def prepare(self, function: FunctionSpec, mounts: Mapping[str, tuple[MountFile, ...]]) -> None:
+        """Make ready what this function needs (client package, mount trees by digest, links on the host).
 
-        Raises InvalidRequest naming what cannot be provided here."""
+        Called at deploy, so that a first start is quick. Raises InvalidRequest naming what cannot be provided here."""
 
     async def release(self, app_id: str) -> None:
         """The app is gone: remove what ``prepare`` made for it."""

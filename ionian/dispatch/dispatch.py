@@ -1,0 +1,295 @@
+"""The hot path: a function's slots at once when a container is warm, else demand that wakes the planner.
+
+Owns every live container this server knows: its pool, its control link, and what becomes of those who waited for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ionian.dispatch.calls import Calls, Journal
+from ionian.dispatch.failures import ContainerLost, StartFailed
+from ionian.dispatch.links import ControlLink, connect
+from ionian.dispatch.pool import Container, Pool, Slot
+from ionian.errors import DeadlineExceeded, IonianError, NotFound, ResourceExhausted
+from ionian.model import ContainerState, FunctionSpec, InputRef, OutputRecord, Snapshot, Status
+
+Items = Callable[[str, dict[str, Any], bytes], None]
+
+
+class _RequestWaiter:
+    """An HTTP request in a function's queue."""
+
+    __slots__ = ("future", "since")
+
+    def __init__(self, future: asyncio.Future[Slot], since: float) -> None:
+        self.future = future
+        self.since = since
+
+    def give(self, slot: Slot) -> bool:
+        if self.future.done():
+            return False
+        self.future.set_result(slot)
+        return True
+
+    def fail(self, error: IonianError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Dispatch:
+    """One per server. ``demand`` is set whenever the planner should look."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        load_blob: Callable[[str], Awaitable[bytes]],
+        journal: Journal,
+        items: Items,
+        kill: Callable[[str, str], None],
+        max_queued: int,
+    ) -> None:
+        self.clock = clock
+        self.demand = asyncio.Event()
+        self.pools: dict[str, Pool] = {}
+        self.calls = Calls(clock, load_blob, journal, self._link_of, kill)
+        self._items = items
+        self._kill = kill
+        self._max_queued = max_queued
+        self._containers: dict[str, tuple[Container, Pool]] = {}
+        self._links: dict[str, ControlLink] = {}
+        self._failures: dict[str, StartFailed] = {}
+        self._settled: dict[str, asyncio.Future[dict[str, Any]]] = {}
+
+    # -- functions
+
+    def apply(self, specs: list[FunctionSpec]) -> None:
+        """The functions of all live app versions. What is gone is retired: its queue ends, its containers drain."""
+        live = {spec.function_id: spec for spec in specs}
+        for function_id, spec in live.items():
+            pool = self.pools.get(function_id)
+            if pool is None:
+                self.pools[function_id] = Pool(spec, self.clock, self.demand.set)
+            else:
+                pool.retired = False
+                pool.update(spec)
+        for function_id in [f for f in self.pools if f not in live]:
+            pool = self.pools[function_id]
+            pool.retired = True
+            pool.fail_waiting(NotFound(f"function {pool.spec.name} is gone: app {pool.spec.app_name} has stopped"))
+            self._forget_if_empty(pool)
+        self.demand.set()
+
+    def spec(self, function_id: str) -> FunctionSpec:
+        """The live function. Raises NotFound."""
+        return self._pool(function_id).spec
+
+    def _pool(self, function_id: str) -> Pool:
+        pool = self.pools.get(function_id)
+        if pool is None or pool.retired:
+            raise NotFound(f"no live function {function_id}: its app is stopped or was never deployed")
+        return pool
+
+    def _forget_if_empty(self, pool: Pool) -> None:
+        if pool.retired and not pool.containers:
+            self.pools.pop(pool.spec.function_id, None)
+
+    # -- slots
+
+    def try_acquire(self, function_id: str) -> Slot | None:
+        """A slot when a warm container has one free, else None. Raises NotFound."""
+        return self._pool(function_id).try_acquire()
+
+    async def acquire(self, function_id: str, timeout_s: float) -> Slot:
+        """A slot, waiting for one. Raises NotFound, ResourceExhausted, DeadlineExceeded, ContainerFailed."""
+        pool = self._pool(function_id)
+        slot = pool.try_acquire()
+        if slot is not None:
+            return slot
+        if len(pool.waiting) >= self._max_queued:
+            raise ResourceExhausted(f"{len(pool.waiting)} requests wait for {pool.spec.name} already; try again later")
+        future: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
+        waiter = _RequestWaiter(future, self.clock())
+        pool.enqueue(waiter)
+        try:
+            done, _ = await asyncio.wait({future}, timeout=timeout_s)
+        except BaseException:
+            pool.forget(waiter)
+            if future.done() and future.exception() is None:
+                future.result().release()
+            raise
+        if done:
+            return future.result()
+        pool.forget(waiter)
+        future.cancel()
+        raise DeadlineExceeded(f"no container of {pool.spec.name} had room within {timeout_s:.0f} s")
+
+    def submit(self, refs: list[InputRef]) -> None:
+        """Queue accepted inputs. Those of a function that is gone end at once, in a named error."""
+        for ref in refs:
+            try:
+                self.calls.submit(self._pool(ref.function_id), [ref])
+            except NotFound as error:
+                self.calls.reject(ref, error)
+
+    # -- containers
+
+    def started(self, container: Container) -> None:
+        """A container of a live function is about to exist, or was found running."""
+        pool = self.pools[container.function_id]
+        pool.add(container)
+        self._containers[container.container_id] = (container, pool)
+
+    async def connect(self, container: Container) -> None:
+        """Open the control link of a started container. A container that is gone already reports its exit by itself."""
+        try:
+            link = await connect(container.container_id, container.socket, self)
+        except OSError:
+            return
+        if container.container_id in self._containers:
+            self._links[container.container_id] = link
+        else:
+            link.close()
+
+    def settled(self, container_id: str) -> asyncio.Future[dict[str, Any]]:
+        """Completes when the container has reported ready, has failed, or is gone."""
+        return self._settled.setdefault(container_id, asyncio.get_running_loop().create_future())
+
+    def start_failed(self, function_id: str, error: IonianError) -> None:
+        """A container could not be created or ended before it was ready. If nobody serves, the queue learns why."""
+        pool = self.pools.get(function_id)
+        if pool is None:
+            return
+        pool.start_failed(self.clock())
+        if not any(c.state is ContainerState.READY and c.key == pool.key for c in pool.containers.values()):
+            pool.fail_waiting(error)
+        self.demand.set()
+
+    def exited(self, lost: ContainerLost) -> None:
+        """A container has ended and is cleaned up."""
+        found = self._containers.pop(lost.container_id, None)
+        link = self._links.pop(lost.container_id, None)
+        failure = self._failures.pop(lost.container_id, None)
+        if link is not None:
+            link.close()
+        if found is None:
+            return
+        container, pool = found
+        was, in_key = container.state, container.key == pool.key
+        pool.remove(container)
+        self.calls.container_exited(lost.container_id, lost)
+        if was is ContainerState.STARTING and in_key:
+            self.start_failed(
+                container.function_id, failure or StartFailed(f"{pool.spec.name} could not start: {lost}")
+            )
+        self._settle(lost.container_id, {})
+        self._forget_if_empty(pool)
+        self.demand.set()
+
+    def drain(self, container_id: str) -> bool:
+        """No more inputs for this container. True when it has nothing in flight."""
+        found = self._containers.get(container_id)
+        if found is None:
+            return False
+        container, pool = found
+        pool.drain(container)
+        return container.in_flight == 0
+
+    def drained(self) -> list[str]:
+        """Containers that take no more inputs and have none left."""
+        return [
+            container.container_id
+            for container, _ in self._containers.values()
+            if container.state is ContainerState.DRAINING and container.in_flight == 0
+        ]
+
+    def blame(self, container_id: str, reason: str) -> None:
+        """Say why a starting container is about to be ended, for those who wait for it."""
+        found = self._containers.get(container_id)
+        if found is not None and container_id not in self._failures:
+            self._failures[container_id] = StartFailed(f"{found[1].spec.name} could not start: {reason}")
+
+    def container(self, container_id: str) -> Container | None:
+        found = self._containers.get(container_id)
+        return found[0] if found else None
+
+    def snapshot(self) -> Snapshot:
+        """What the planner decides from."""
+        now = self.clock()
+        pools = list(self.pools.values())
+        return Snapshot(
+            functions=tuple(pool.view(now) for pool in pools),
+            containers=tuple(view for pool in pools for view in pool.container_views()),
+        )
+
+    # -- links
+
+    def _link_of(self, container_id: str) -> ControlLink | None:
+        return self._links.get(container_id)
+
+    def link_ready(self, container_id: str, header: dict[str, Any]) -> None:
+        found = self._containers.get(container_id)
+        if found is None:
+            return
+        container, pool = found
+        working = list(header.get("inputs", []))
+        if container.state is ContainerState.STARTING:
+            container.capacity = pool.spec.scaling.max_concurrent_inputs
+            self._adopt_inputs(container, pool, working)
+            pool.ready(container, len(working) + int(header.get("web_active", 0)))
+        self._settle(container_id, header)
+
+    def _adopt_inputs(self, container: Container, pool: Pool, working: list[dict[str, str]]) -> None:
+        link = self._links.get(container.container_id)
+        for item in working:
+            if link is not None:
+                ref = InputRef(item["id"], item.get("call_id", ""), container.function_id, 0, "", 1)
+                self.calls.adopt(ref, Slot(pool, container), link, pool.spec.timeout_s)
+
+    def link_failed(self, container_id: str, header: dict[str, Any], payload: bytes) -> None:
+        found = self._containers.get(container_id)
+        name = found[1].spec.name if found else container_id
+        sizes = header.get("parts") or [len(payload), 0, 0]
+        data, tb, lines = (payload[sum(sizes[:i]) : sum(sizes[: i + 1])] for i in range(3))
+        record = OutputRecord(
+            input_id="",
+            call_id="",
+            status=int(Status.FAILURE if data else Status.INIT_FAILURE),
+            data_format=1,
+            data=data,
+            exception=header.get("exception", ""),
+            traceback=header.get("traceback", ""),
+            serialized_tb=tb,
+            tb_line_cache=lines,
+            container_id=container_id,
+        )
+        text = f"{name} could not start: {header.get('exception') or 'no reason given'}"
+        self._failures[container_id] = StartFailed(text, record)
+
+    def link_output(self, container_id: str, header: dict[str, Any], payload: bytes) -> None:
+        link = self._links.get(container_id)
+        if link is not None:
+            self.calls.output(container_id, header, payload, link)
+
+    def link_item(self, container_id: str, header: dict[str, Any], payload: bytes) -> None:
+        self._items(container_id, header, payload)
+
+    def link_freed(self, container_id: str) -> None:
+        found = self._containers.get(container_id)
+        if found is not None:
+            found[1].released(found[0], False)
+
+    def link_lost(self, container_id: str) -> None:
+        """The socket closed. Its exit event follows; one that lives on without its link is useless and is ended."""
+        self._links.pop(container_id, None)
+        found = self._containers.get(container_id)
+        if found is not None:
+            found[1].drain(found[0]) if found[0].state is ContainerState.READY else None
+            self._kill(container_id, "its control link closed")
+
+    def _settle(self, container_id: str, header: dict[str, Any]) -> None:
+        future = self._settled.pop(container_id, None)
+        if future is not None and not future.done():
+            future.set_result(header)

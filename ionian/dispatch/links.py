@@ -1,0 +1,79 @@
+"""The control link to one container: connect once, learn that it is ready, send inputs, receive outputs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from ionian.runner import frames
+
+
+class LinkEvents(Protocol):
+    """Who listens to a link."""
+
+    def link_ready(self, container_id: str, header: dict[str, Any]) -> None: ...
+
+    def link_failed(self, container_id: str, header: dict[str, Any], payload: bytes) -> None: ...
+
+    def link_output(self, container_id: str, header: dict[str, Any], payload: bytes) -> None: ...
+
+    def link_item(self, container_id: str, header: dict[str, Any], payload: bytes) -> None: ...
+
+    def link_freed(self, container_id: str) -> None: ...
+
+    def link_lost(self, container_id: str) -> None: ...
+
+
+class ControlLink(asyncio.Protocol):
+    """One CONTROL connection. Writes are buffered by the transport: inputs are small or already bounded by slots."""
+
+    def __init__(self, container_id: str, events: LinkEvents) -> None:
+        self.container_id = container_id
+        self._events = events
+        self._parser = frames.Parser()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(frames.CONTROL_PREFACE)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for kind, payload in self._parser.feed(data):
+                self._frame(kind, payload)
+        except (frames.ProtocolError, ValueError, KeyError):
+            self.close()
+
+    def _frame(self, kind: int, payload: bytes) -> None:
+        header, raw = frames.split_control(payload)
+        if kind == frames.OUTPUT:
+            self._events.link_output(self.container_id, header, raw)
+        elif kind == frames.ITEM:
+            self._events.link_item(self.container_id, header, raw)
+        elif kind == frames.READY:
+            self._events.link_ready(self.container_id, header)
+        elif kind == frames.FAILED:
+            self._events.link_failed(self.container_id, header, raw)
+        elif kind == frames.FREED:
+            self._events.link_freed(self.container_id)
+        else:
+            raise frames.ProtocolError(f"unexpected frame {kind} from a container")
+
+    def send(self, kind: int, header: dict[str, Any], payload: bytes = b"") -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frames.control(kind, header, payload))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._events.link_lost(self.container_id)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+async def connect(container_id: str, socket: str, events: LinkEvents) -> ControlLink:
+    """Connect to a container's socket (its backlog accepts before the program is ready). Raises OSError."""
+    _, link = await asyncio.get_running_loop().create_unix_connection(lambda: ControlLink(container_id, events), socket)
+    return link

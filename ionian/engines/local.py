@@ -1,0 +1,183 @@
+"""Engine local: containers on this machine, through the worker process. Starts the worker when none is there.
+
+The worker outlives this process; a lost connection is one WorkerLost event, after which ``reconnect`` finds or starts one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ionian import codec
+from ionian.config import Config
+from ionian.engines.engine import (
+    BuildDone,
+    BuildOutput,
+    BuildRequest,
+    ContainerExited,
+    Event,
+    LogsWritten,
+    WorkerLost,
+)
+from ionian.errors import IonianError, Unavailable
+from ionian.model import ContainerSpec, FunctionSpec, Isolation, MountFile, RunningContainer
+from ionian.worker import rpc
+
+START_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    pid: int
+    isolation: Isolation
+    details: tuple[str, ...]
+
+
+class LocalEngine:
+    """One connection to the one worker of this home."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._next_id = 0
+        self._answers: dict[int, asyncio.Queue[rpc.Message]] = {}
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self.info: WorkerInfo
+
+    async def connect(self, spawn: bool = True) -> WorkerInfo:
+        """Connect to the worker, starting it if there is none. Raises Unavailable with its last words."""
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(self._config.worker_socket))
+        except OSError:
+            if not spawn:
+                raise Unavailable("no worker is running") from None
+            reader, writer = await self._spawn()
+        self._writer = writer
+        self._reading = asyncio.get_running_loop().create_task(self._read(reader))
+        hello = await self._request("hello", {})
+        self.info = WorkerInfo(hello["pid"], Isolation(hello["isolation"]), tuple(hello["details"]))
+        return self.info
+
+    async def _spawn(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        self._config.logs.mkdir(parents=True, exist_ok=True)
+        log = self._config.logs / "worker.log"
+        environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        with open(log, "ab") as output:
+            begin = output.tell()
+            child = subprocess.Popen(  # noqa: ASYNC220 - once at start, returns at once
+                [sys.executable, "-m", "ionian.worker", json.dumps(codec.dump(self._config))],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=environ,
+            )
+        deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
+        while asyncio.get_running_loop().time() < deadline:
+            with contextlib.suppress(OSError):
+                return await asyncio.open_unix_connection(str(self._config.worker_socket))
+            if child.poll() is not None:
+                break
+            await asyncio.sleep(0.01)
+        with open(log, "rb") as written:
+            written.seek(begin)
+            words = written.read().decode(errors="replace").strip()[-2000:]
+        raise Unavailable(f"the worker did not start: {words or 'it said nothing'} (see {log})")
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while (message := await rpc.receive(reader)) is not None:
+            if "id" in message:
+                queue = self._answers.get(message["id"])
+                if queue is not None:
+                    queue.put_nowait(message)
+            else:
+                self._event(message)
+        self._writer = None
+        for queue in self._answers.values():
+            queue.put_nowait({"error": {"kind": "Unavailable", "message": "the worker went away"}})
+        self._events.put_nowait(WorkerLost())
+
+    def _event(self, message: rpc.Message) -> None:
+        kind = message.pop("event")
+        if kind == "exited":
+            self._events.put_nowait(ContainerExited(**message))
+        elif kind == "logs":
+            self._events.put_nowait(LogsWritten(message["app_id"]))
+
+    async def _exchange(self, method: str, params: dict[str, Any]) -> AsyncIterator[rpc.Message]:
+        """Send a request; parts as they come, the result last."""
+        if self._writer is None:
+            raise Unavailable("the worker is not connected; it is being restarted, try again")
+        self._next_id += 1
+        request_id = self._next_id
+        queue = self._answers[request_id] = asyncio.Queue()
+        try:
+            rpc.send(self._writer, {"id": request_id, "method": method, "params": params})
+            while True:
+                message = await queue.get()
+                if "error" in message:
+                    raise rpc.error_from(message["error"])
+                yield message
+                if "result" in message:
+                    return
+        finally:
+            del self._answers[request_id]
+
+    async def _request(self, method: str, params: dict[str, Any]) -> Any:
+        async for message in self._exchange(method, params):
+            if "result" in message:
+                return message["result"]
+        raise IonianError("unreachable: an exchange ends with a result or an error")
+
+    async def start(self, spec: ContainerSpec) -> str:
+        socket: str = await self._request("start", {"spec": codec.dump(spec)})
+        return socket
+
+    async def stop(self, container_id: str, grace_s: float) -> None:
+        await self._request("stop", {"container_id": container_id, "grace_s": grace_s})
+
+    async def running(self) -> list[RunningContainer]:
+        return [codec.load(RunningContainer, item) for item in await self._request("running", {})]
+
+    async def build(self, request: BuildRequest) -> AsyncIterator[BuildOutput | BuildDone]:
+        async for message in self._exchange("build", {"request": codec.dump(request)}):
+            if "part" in message:
+                yield BuildOutput(message["part"])
+            else:
+                yield codec.load(BuildDone, message["result"])
+
+    async def prepare(self, function: FunctionSpec, mounts: Mapping[str, tuple[MountFile, ...]]) -> None:
+        await self._request("prepare", {"function": codec.dump(function), "mounts": codec.dump(mounts)})
+
+    async def release(self, app_id: str) -> None:
+        await self._request("release", {"app_id": app_id})
+
+    async def events(self) -> AsyncIterator[Event]:
+        while True:
+            yield await self._events.get()
+
+    async def shutdown(self, grace_s: float) -> None:
+        """Stop every container and the worker, and wait until it is gone."""
+        if self._writer is None:
+            return
+        with contextlib.suppress(Unavailable):
+            await self._request("shutdown", {"grace_s": grace_s})
+        if self._reading is not None:
+            await self._reading
+
+    async def close(self) -> None:
+        """Let go of the worker without stopping it."""
+        if self._writer is not None:
+            self._writer.close()
+        if self._reading is not None:
+            self._reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reading

@@ -1,0 +1,149 @@
+"""Wake, snapshot, plan, apply. The only place that starts and stops containers, through the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ionian.dispatch.dispatch import Dispatch
+from ionian.dispatch.failures import ContainerLost
+from ionian.dispatch.pool import Container
+from ionian.engines.engine import ContainerExited, Engine
+from ionian.errors import IonianError, NotFound
+from ionian.model import (
+    Action,
+    ContainerKind,
+    ContainerSpec,
+    ContainerState,
+    FunctionSpec,
+    StartContainer,
+    StopContainer,
+    new_id,
+    spec_key,
+)
+from ionian.scheduler.plan import plan
+
+TICK_S = 0.1  # seconds between looks while something waits or idles
+EXIT_HOOKS_S = 30.0  # seconds a container gets to run its exit hooks
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An applied action, kept for ``explain``."""
+
+    at: float  # unix seconds
+    action: Action
+
+
+class Scheduler:
+    """``prepare`` makes a function's files ready on the machine again when the engine says they are missing."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        engine: Engine,
+        prepare: Callable[[FunctionSpec], Awaitable[None]],
+        environment: Callable[[FunctionSpec], Awaitable[tuple[tuple[str, str], ...]]],
+        max_containers: int,
+    ) -> None:
+        self._dispatch = dispatch
+        self._engine = engine
+        self._prepare = prepare
+        self._environment = environment
+        self._max_containers = max_containers
+        self._stopping: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.decisions: deque[Decision] = deque(maxlen=1000)
+        self.paused = False
+
+    async def run(self) -> None:
+        """Until cancelled. Sleeps without a tick when there is neither demand nor a container."""
+        demand = self._dispatch.demand
+        while True:
+            busy = any(pool.waiting or pool.containers for pool in self._dispatch.pools.values())
+            minimum = any(p.spec.scaling.min_containers for p in self._dispatch.pools.values())
+            try:
+                await asyncio.wait_for(demand.wait(), TICK_S if busy or minimum else None)
+            except TimeoutError:
+                pass
+            demand.clear()
+            self.step()
+
+    def step(self) -> None:
+        """One look: decide and apply."""
+        if self.paused:
+            return
+        now = self._dispatch.clock()
+        self._dispatch.calls.sweep(now)
+        for action in plan(self._dispatch.snapshot(), now, self._max_containers):
+            self._apply(action, now)
+        for container_id in self._dispatch.drained():
+            self._stop(container_id, EXIT_HOOKS_S)
+
+    def _apply(self, action: Action, now: float) -> None:
+        self.decisions.append(Decision(now, action))
+        if isinstance(action, StartContainer):
+            self._start(action)
+        elif isinstance(action, StopContainer):
+            if action.kill:
+                self._kill(action)
+            elif self._dispatch.drain(action.container_id):
+                self._stop(action.container_id, EXIT_HOOKS_S)
+
+    def _kill(self, action: StopContainer) -> None:
+        container = self._dispatch.container(action.container_id)
+        if container is not None and container.state is ContainerState.STARTING:
+            self._dispatch.blame(action.container_id, action.reason)
+        self._stop(action.container_id, 0.0)
+
+    def kill(self, container_id: str, reason: str) -> None:
+        """End a container at once (its input ran over time, its link broke)."""
+        self._apply(StopContainer(container_id, reason, kill=True), self._dispatch.clock())
+
+    def _start(self, action: StartContainer) -> None:
+        spec = self._dispatch.spec(action.function_id)
+        container_id = new_id("ta")
+        capacity = spec.scaling.max_concurrent_inputs
+        container = Container(container_id, spec.function_id, spec_key(spec), "", capacity, self._dispatch.clock())
+        self._dispatch.started(container)
+        self._spawn(self._launch(container, spec))
+
+    async def _launch(self, container: Container, spec: FunctionSpec) -> None:
+        try:
+            env = await self._environment(spec)
+            request = ContainerSpec(container.container_id, ContainerKind.FUNCTION, spec.app_id, spec, env)
+            try:
+                container.socket = await self._engine.start(request)
+            except NotFound:
+                await self._prepare(spec)
+                container.socket = await self._engine.start(request)
+        except IonianError as error:
+            self._dispatch.blame(container.container_id, str(error))
+            self._dispatch.exited(ContainerLost(container.container_id, None, None, False, str(error)))
+            return
+        await self._dispatch.connect(container)
+
+    def _stop(self, container_id: str, grace_s: float) -> None:
+        if container_id not in self._stopping or grace_s == 0:
+            self._stopping.add(container_id)
+            self._spawn(self._engine_stop(container_id, grace_s))
+
+    async def _engine_stop(self, container_id: str, grace_s: float) -> None:
+        try:
+            await self._engine.stop(container_id, grace_s)
+        except IonianError:
+            self._stopping.discard(container_id)  # the worker is away: decided again at the next look
+
+    def exited(self, event: ContainerExited) -> None:
+        """The engine says that a container is gone."""
+        self._stopping.discard(event.container_id)
+        self._dispatch.exited(
+            ContainerLost(event.container_id, event.code, event.signal, event.out_of_memory, event.last_output)
+        )
+
+    def _spawn(self, coroutine: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

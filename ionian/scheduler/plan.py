@@ -1,0 +1,109 @@
+"""Decides containers. Pure: ``plan(snapshot, now)`` gives actions, each with its reason; no clock, no state, no engine.
+
+It never decides single inputs: a free slot serves the queue at once, in dispatch, without asking here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from math import ceil
+
+from ionian.model import (
+    Action,
+    ContainerState,
+    ContainerView,
+    FunctionView,
+    Scaling,
+    Snapshot,
+    StartContainer,
+    StopContainer,
+)
+
+PATIENCE_S = 0.1  # with a warm container present, a queue shorter than this is cheaper to serve than to scale for
+
+
+def plan(snapshot: Snapshot, now: float, max_containers: int) -> list[Action]:
+    """Actions that bring actual to desired. ``now`` is unix seconds; ``max_containers`` bounds the whole machine."""
+    by_function: dict[str, list[ContainerView]] = defaultdict(list)
+    for container in snapshot.containers:
+        by_function[container.function_id].append(container)
+    room = max_containers - sum(c.state is not ContainerState.EXITED for c in snapshot.containers)
+    actions: list[Action] = []
+    for function in snapshot.functions:
+        containers = by_function.get(function.function_id, [])
+        actions += _retire(function, containers)
+        actions += _overdue(function, containers, now)
+        current = [c for c in containers if not c.stale and c.state in (ContainerState.STARTING, ContainerState.READY)]
+        if function.retired:
+            continue
+        starts = _starts(function, current, now)[: max(0, room)]
+        room -= len(starts)
+        actions += starts or _idle(function, current, now)
+    return actions
+
+
+def desired(function: FunctionView, in_flight: int) -> tuple[int, str]:
+    """How many containers the present demand asks for, and why."""
+    scaling = function.scaling
+    per_container = scaling.target_concurrent_inputs or scaling.max_concurrent_inputs
+    demand = function.queued + in_flight
+    wanted = ceil(demand / per_container) + (scaling.buffer_containers if demand else 0)
+    reason = f"{function.queued} queued and {in_flight} running, {per_container} per container"
+    if wanted < scaling.min_containers:
+        return scaling.min_containers, f"min_containers={scaling.min_containers}"
+    if scaling.max_containers is not None and wanted > scaling.max_containers:
+        return scaling.max_containers, f"{reason}, limited by max_containers={scaling.max_containers}"
+    return wanted, reason
+
+
+def _starts(function: FunctionView, current: list[ContainerView], now: float) -> list[StartContainer]:
+    if now < function.blocked_until:
+        return []
+    wanted, reason = desired(function, sum(c.in_flight for c in current))
+    missing = wanted - len(current)
+    ready = sum(c.state is ContainerState.READY for c in current)
+    starting = len(current) - ready
+    below_minimum = len(current) < function.scaling.min_containers
+    if ready and not below_minimum:
+        if function.oldest_wait_s < PATIENCE_S and function.queued:
+            return []
+        missing = min(missing, ready - starting)  # at most double while something already serves
+    return [StartContainer(function.function_id, reason) for _ in range(max(0, missing))]
+
+
+def _idle(function: FunctionView, current: list[ContainerView], now: float) -> list[StopContainer]:
+    scaling: Scaling = function.scaling
+    if function.queued:
+        return []
+    idle = [c for c in current if c.state is ContainerState.READY and c.in_flight == 0 and c.idle_since is not None]
+    idle.sort(key=lambda c: c.idle_since or 0.0)
+    busy = any(c.in_flight for c in current)
+    keep = max(scaling.min_containers, 0) + (scaling.buffer_containers if busy else 0)
+    spare = len(current) - keep
+    due = [c for c in idle if now - (c.idle_since or now) >= scaling.scaledown_window_s]
+    reason = f"idle for scaledown_window={scaling.scaledown_window_s} s"
+    return [StopContainer(c.container_id, reason) for c in due[: max(0, spare)]]
+
+
+def _retire(function: FunctionView, containers: list[ContainerView]) -> list[StopContainer]:
+    actions = []
+    for container in containers:
+        if container.state not in (ContainerState.STARTING, ContainerState.READY):
+            continue
+        if function.retired or container.stale:
+            reason = "its app has stopped" if function.retired else "a newer version is deployed"
+            actions.append(
+                StopContainer(container.container_id, reason, kill=container.state is ContainerState.STARTING)
+            )
+    return actions
+
+
+def _overdue(function: FunctionView, containers: list[ContainerView], now: float) -> list[StopContainer]:
+    return [
+        StopContainer(c.container_id, f"not ready within startup_timeout={function.startup_timeout_s} s", kill=True)
+        for c in containers
+        if c.state is ContainerState.STARTING
+        and not c.stale
+        and not function.retired
+        and now - c.started_at >= function.startup_timeout_s
+    ]

@@ -1,0 +1,235 @@
+"""The worker: starts and ends containers, builds images, keeps their output. One per machine; outlives the server.
+
+Every container it knows has state on disk before its process exists, so the next worker finds it. Single-threaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ionian.blobs.store import BlobStore
+from ionian.config import Config
+from ionian.errors import NotFound
+from ionian.images.build import Builder
+from ionian.images.client import client_layer
+from ionian.images.interpreters import Interpreters
+from ionian.images.layers import Layers
+from ionian.images.request import BuildDone, BuildOutput, BuildRequest
+from ionian.logs import SYSTEM, Record, Writer
+from ionian.model import ContainerSpec, FunctionSpec, MountFile, RunningContainer, spec_key
+from ionian.runtimes.runtime import Runtime
+from ionian.worker import bundle, container
+from ionian.worker.container import LiveContainer, State
+
+EXIT_HOOKS_S = 30.0  # what a program gets after SIGTERM when nobody says otherwise
+
+
+class Worker:
+    """``emit`` sends an event to the server, if one is connected."""
+
+    def __init__(
+        self,
+        config: Config,
+        runtime: Runtime,
+        blobs: BlobStore,
+        emit: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._config = config
+        self._runtime = runtime
+        self._blobs = blobs
+        self._emit = emit
+        self._layers = Layers(config)
+        self._interpreters = Interpreters(config)
+        self._builder = Builder(config, runtime, blobs)
+        self._root = config.run / "c"
+        self._lib = config.run / "lib"
+        self._live: dict[str, LiveContainer] = {}
+        self._writers: dict[str, Writer] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._fresh_logs: set[str] = set()
+
+    @property
+    def runtime(self) -> Runtime:
+        return self._runtime
+
+    def open(self) -> None:
+        """Install the runner for containers, and adopt what a previous worker left running."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._install_lib()
+        for name in sorted(p.name for p in self._root.iterdir() if p.is_dir()):
+            found = container.adopt(self._root, name, self._runtime, self._appender(name))
+            if found is not None:
+                self._live[found.state.container_id] = found
+                self._watch(found)
+
+    def _install_lib(self) -> None:
+        """A readable copy: the package itself may lie where containers cannot look (mode 0700, under /root)."""
+        source = Path(__file__).resolve().parent.parent
+        fresh = self._lib.with_name("lib.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        for package in ("runner", "compat"):
+            shutil.copytree(source / package, fresh / f"ionian_{package}", ignore=shutil.ignore_patterns("__pycache__"))
+        for path in [fresh, *fresh.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        if self._lib.exists():
+            shutil.rmtree(self._lib)
+        fresh.rename(self._lib)
+
+    # -- containers
+
+    async def start(self, spec: ContainerSpec) -> str:
+        """Start a container; its socket's path. Raises NotFound (a mount was never prepared), ContainerFailed."""
+        function = spec.function
+        interpreter = await self._interpreters.find(function.python_version)
+        client = await client_layer(self._config, function.runner.client_version, interpreter)
+        layers = self._layer_paths(function)
+        state = State(spec.container_id, function.function_id, spec.app_id, spec_key(function), time.time())
+        live = container.create(self._root, state, self._appender(spec.app_id))
+        try:
+            await self._launch(
+                live, spec, bundle.Places(layers, interpreter, self._lib, client, live.place, live.scratch)
+            )
+        except BaseException:
+            await live.end()
+            raise
+        self._live[spec.container_id] = live
+        self._watch(live)
+        return str(live.socket)
+
+    async def _launch(self, live: LiveContainer, spec: ContainerSpec, places: bundle.Places) -> None:
+        home = self._runtime.home(live.scratch)
+        shown = {bind.target: self._runtime.shown(bind) for bind in bundle.binds(places)}
+        (live.place / "spec.json").write_text(bundle.launch_json(spec, shown, home))
+        (live.place / "definition").write_bytes(spec.function.definition)
+        listener = live.listen()
+        stdout, stderr = live.output.stdout.writer(), live.output.stderr.writer()
+        try:
+            env = bundle.environment(spec, shown, home, listener.fileno())
+            sandbox = bundle.sandbox(spec, places, env, shown[bundle.LIB], listener.fileno(), stdout, stderr)
+            live.process = await self._runtime.start(sandbox)
+        finally:
+            listener.close()
+            os.close(stdout)
+            os.close(stderr)
+        live.state = replace(live.state, pid=live.process.pid, start_time=live.process.start_time)
+        live.save()
+
+    def _layer_paths(self, function: FunctionSpec) -> tuple[Path, ...]:
+        image = [self._layers.path(digest) for digest in function.layers]
+        mounts = []
+        for mount in function.mounts:
+            path = self._layers.mount_path(mount.digest)
+            if not path.is_dir():
+                raise NotFound(f"files of mount {mount.mount_id} are not prepared on this machine")
+            mounts.append(path)
+        return (*image, *mounts)
+
+    def _watch(self, live: LiveContainer) -> None:
+        task = asyncio.get_running_loop().create_task(self._until_exit(live))
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
+
+    async def _until_exit(self, live: LiveContainer) -> None:
+        end = await live.wait()
+        container_id = live.state.container_id
+        await live.end()
+        self._live.pop(container_id, None)
+        if not live.stopping and (end.code or end.signal):
+            how = f"signal {end.signal}" if end.signal else f"code {end.code}"
+            text = "killed: out of memory\n" if end.out_of_memory else f"container ended with {how}\n"
+            record = Record(time.time_ns(), container_id, live.state.function_id, SYSTEM, text)
+            self._appender(live.state.app_id)([record])
+        self._emit(
+            {
+                "event": "exited",
+                "container_id": container_id,
+                "code": end.code,
+                "signal": end.signal,
+                "out_of_memory": end.out_of_memory,
+                "last_output": live.last_output(),
+            }
+        )
+
+    def stop(self, container_id: str, grace_s: float) -> None:
+        """SIGTERM now (the runner drains and runs exit hooks), SIGKILL after ``grace_s``. Unknown: nothing."""
+        live = self._live.get(container_id)
+        if live is None:
+            return
+        live.stopping = True
+        loop = asyncio.get_running_loop()
+        if grace_s > 0:
+            live.signal(signal.SIGTERM)
+            loop.call_later(grace_s, live.signal, signal.SIGKILL)
+        else:
+            live.signal(signal.SIGKILL)
+
+    def running(self) -> list[RunningContainer]:
+        return [
+            RunningContainer(
+                container_id=live.state.container_id,
+                function_id=live.state.function_id,
+                app_id=live.state.app_id,
+                socket=str(live.socket),
+                started_at=live.state.started_at,
+                spec_key=live.state.spec_key,
+            )
+            for live in self._live.values()
+            if not live.stopping
+        ]
+
+    async def stop_all(self, grace_s: float) -> None:
+        """End every container and wait until nothing of it is left."""
+        for container_id in list(self._live):
+            self.stop(container_id, grace_s)
+        while self._watchers:
+            await asyncio.wait(set(self._watchers))
+
+    # -- what functions need
+
+    async def prepare(self, function: FunctionSpec, mounts: dict[str, tuple[MountFile, ...]]) -> None:
+        """Client package, mount trees, and in the process runtime links on the host. Raises InvalidRequest."""
+        interpreter = await self._interpreters.find(function.python_version)
+        await client_layer(self._config, function.runner.client_version, interpreter)
+        for digest, files in mounts.items():
+            self._layers.mount_layer(files, digest, self._blobs)
+        self._runtime.check(self._layer_paths(function), function.app_id)
+
+    def release(self, app_id: str) -> None:
+        self._runtime.release(app_id)
+        writer = self._writers.pop(app_id, None)
+        if writer is not None:
+            writer.close()
+
+    def build(self, request: BuildRequest) -> AsyncIterator[BuildOutput | BuildDone]:
+        return self._builder.build(request)
+
+    # -- output
+
+    def _appender(self, app_id: str) -> Callable[[list[Record]], None]:
+        def append(records: list[Record]) -> None:
+            writer = self._writers.get(app_id)
+            if writer is None:
+                writer = self._writers[app_id] = Writer(self._config.logs / app_id, self._config.log_segment_bytes)
+            writer.append(records)
+            if not self._fresh_logs:
+                asyncio.get_running_loop().call_later(0.02, self._announce)
+            self._fresh_logs.add(app_id)
+
+        return append
+
+    def _announce(self) -> None:
+        fresh, self._fresh_logs = self._fresh_logs, set()
+        for app_id in fresh:
+            self._emit({"event": "logs", "app_id": app_id})
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
