@@ -22,6 +22,7 @@ DOCS = {
     "workspace": "First part of every web label, and the workspace name the client shows.",
     "runtime": "Isolation: auto (the strongest that a real probe passes), namespaces, or process.",
     "require_isolation": "Refuse to start when the level in force is not this one (empty: any).",
+    "max_containers": "Most containers on this machine at once; 0 is eight for each CPU core.",
     "drain_s": "How long a stop waits for requests and inputs in flight.",
     "max_body_bytes": "Largest HTTP request body.",
     "max_header_bytes": "Largest HTTP request head.",
@@ -43,6 +44,7 @@ class Config:
     workspace: str = "local"
     runtime: str = "auto"
     require_isolation: str = ""
+    max_containers: int = 0
     drain_s: float = 10.0
     max_body_bytes: int = 4 * 1024**3
     max_header_bytes: int = 64 * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from ionian.model import (
 )
 from ionian.scheduler.plan import plan
 
-TICK_S = 0.1  # seconds between looks while something waits or idles
+WAITING_S = 0.05  # seconds between looks while something waits
+IDLE_S = 0.5  # seconds between looks while containers live
 EXIT_HOOKS_S = 30.0  # seconds a container gets to run its exit hooks
 
 
@@ -62,12 +64,11 @@ class Scheduler:
         """Until cancelled. Sleeps without a tick when there is neither demand nor a container."""
         demand = self._dispatch.demand
         while True:
-            busy = any(pool.waiting or pool.containers for pool in self._dispatch.pools.values())
-            minimum = any(p.spec.scaling.min_containers for p in self._dispatch.pools.values())
-            try:
-                await asyncio.wait_for(demand.wait(), TICK_S if busy or minimum else None)
-            except TimeoutError:
-                pass
+            pools = self._dispatch.pools.values()
+            tick = WAITING_S if any(p.waiting for p in pools) else IDLE_S
+            quiet = not any(p.containers or p.waiting or p.spec.scaling.min_containers for p in pools)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(demand.wait(), None if quiet else tick)
             demand.clear()
             self.step()
 

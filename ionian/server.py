@@ -1,0 +1,238 @@
+"""The only place that builds things: from a Config to a running server, then drain, then stop.
+
+One server per home (a lock decides). Leaving cleanly ends every container and the worker; a killed server leaves them to
+the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import uvloop
+from grpclib.server import Server as GrpcServer
+
+from ionian import __version__, api, internal
+from ionian.api.context import Context
+from ionian.api.servicer import assemble
+from ionian.blobs.files import FileBlobStore
+from ionian.config import Config
+from ionian.dispatch.dispatch import Dispatch
+from ionian.engines.local import LocalEngine
+from ionian.errors import FailedPrecondition
+from ionian.gateway.router import Router
+from ionian.gateway.server import Gateway
+from ionian.scheduler.builds import Builds
+from ionian.scheduler.loop import Scheduler
+from ionian.services import Server
+from ionian.state import tokens
+from ionian.state.database import SqliteDatabase
+from ionian.state.migrate import migrate
+from ionian.state.watch import Watch
+
+SILENT_APP_S = 180.0  # an ephemeral app whose client says nothing for so long has lost it
+log = logging.getLogger("ionian")
+
+
+def serve(config: Config, ready: Callable[[], None] | None = None) -> int:
+    """Run the server until SIGTERM or SIGINT. ``ready`` is called once it answers. Raises IonianError before that."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    _directories(config)
+    with _lock(config):
+        uvloop.run(_run(config, ready))
+    return 0
+
+
+def cleanup(config: Config) -> None:
+    """After a killed server: end the worker and every container of this home, and remove what they left."""
+    left = (config.run / "c").is_dir() and any((config.run / "c").iterdir())
+    if not left and not config.worker_socket.exists():
+        return
+
+    async def end() -> None:
+        engine = LocalEngine(config)
+        await engine.connect()
+        await engine.shutdown(config.drain_s)
+
+    with _lock(config):
+        uvloop.run(end())
+        (config.run / "server.json").unlink(missing_ok=True)
+
+
+def _directories(config: Config) -> None:
+    for path in (config.home, config.run, config.logs):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if config.run.stat().st_uid != os.getuid():
+        raise FailedPrecondition(f"{config.run} belongs to another user; choose another --home")
+
+
+@contextlib.contextmanager
+def _lock(config: Config) -> Any:
+    """Held while this process serves the home. Raises FailedPrecondition naming the one that does."""
+    lock = os.open(config.run / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.read(lock, 32).decode().strip() or "unknown"
+        os.close(lock)
+        raise FailedPrecondition(
+            f"a server already runs on {config.home} (pid {pid}); `ionian down` ends it, or choose another --home"
+        ) from None
+    os.truncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _token(config: Config) -> tuple[str, str]:
+    """The home's first token, made when there is none; the file has mode 0600 from its first byte."""
+    if config.token_file.is_file():
+        found = json.loads(config.token_file.read_text())
+        return found["token_id"], found["token_secret"]
+    made = ("ak-" + secrets.token_hex(11), "as-" + secrets.token_hex(22))
+    temporary = config.token_file.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump({"token_id": made[0], "token_secret": made[1]}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(config.token_file)
+    return made
+
+
+async def _run(config: Config, ready: Callable[[], None] | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with _running(config) as server:
+        if ready is not None:
+            ready()
+        await stop.wait()
+        log.info("stopping: requests in flight have %.0f s to finish", config.drain_s)
+
+
+@contextlib.asynccontextmanager
+async def _running(config: Config) -> AsyncIterator[Server]:
+    database = SqliteDatabase(config.database, config.synchronous)
+    try:
+        await migrate(database)
+        token_id, secret = _token(config)
+        await database.write(tokens.ensure, token_id, secret, "first", time.time())
+        engine = LocalEngine(config)
+        info = await engine.connect()
+        if config.require_isolation and info.isolation != config.require_isolation:
+            await engine.shutdown(0)
+            raise FailedPrecondition(
+                f"isolation {config.require_isolation} is required but only {info.isolation} is possible here: "
+                + "; ".join(info.details)
+            )
+        server, gateway = _wire(config, database, engine)
+        try:
+            async with _loops(server):
+                await server.reload()
+                await server.adopt()
+                server.port = await gateway.start(config.host, config.port)
+                _announce(server)
+                try:
+                    yield server
+                finally:
+                    (config.run / "server.json").unlink(missing_ok=True)
+                    await gateway.drain(config.drain_s)
+                    server.scheduler.paused = True
+            await server.dispatch.calls.flush()
+        finally:
+            await gateway.close()
+            await engine.shutdown(config.drain_s)
+    finally:
+        database.close()
+
+
+def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tuple[Server, Gateway]:
+    watch, router = Watch(), Router()
+    blobs = FileBlobStore(config.blobs)
+    server = Server(config, database, watch, engine, router)
+    server.dispatch = Dispatch(
+        clock=time.time,
+        load_blob=blobs.get,
+        journal=server.journal,
+        items=server.items,
+        kill=lambda container_id, reason: server.scheduler.kill(container_id, reason),
+        max_queued=config.max_queued,
+    )
+    most = config.max_containers or 8 * (os.cpu_count() or 1)
+    server.scheduler = Scheduler(server.dispatch, engine, server.prepare, server.environment, most)
+    server.builds = Builds(config, database, engine, watch)
+    context = Context(config, database, watch, blobs, server)
+    service = GrpcServer([assemble(api.modules(), context)])
+    routes = internal.routes(server, context)
+    gateway = Gateway(config, router, server.dispatch, routes, grpc=internal.grpc_factory(service))
+    return server, gateway
+
+
+@contextlib.asynccontextmanager
+async def _loops(server: Server) -> AsyncIterator[None]:
+    """The loops of a server, ended with it. One that breaks ends the server: nothing limps on half alive."""
+    loops = [
+        server.scheduler.run(),
+        server.builds.run(),
+        server.dispatch.calls.journal_loop(),
+        server.engine_events(),
+        server.prepare_all(),
+        server.forget_lost_apps(every_s=15.0, silent_s=SILENT_APP_S, now=time.time),
+    ]
+    tasks = [asyncio.get_running_loop().create_task(loop) for loop in loops]
+    for task in tasks:
+        task.add_done_callback(_broken)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _broken(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("a loop of the server broke; stopping", exc_info=task.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _start_time() -> int:
+    """Clock ticks since boot when this process began (field 22 of its stat): with the pid, its identity."""
+    with open("/proc/self/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[19])
+
+
+def _announce(server: Server) -> None:
+    """Write ``server.json``: that it is ready, and where."""
+    config, info = server.config, server.engine.info
+    content = {
+        "pid": os.getpid(),
+        "worker_pid": info.pid,
+        "host": config.host,
+        "port": server.port,
+        "url": server.base_url,
+        "isolation": str(info.isolation),
+        "details": list(info.details),
+        "started_at": time.time(),
+        "start_time": _start_time(),
+        "version": __version__,
+    }
+    temporary = config.run / "server.json.new"
+    temporary.write_text(json.dumps(content))
+    temporary.replace(config.run / "server.json")
+
+

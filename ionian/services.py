@@ -1,0 +1,271 @@
+"""The running server, as the API and the command line see it: what lies behind rows, wired together by ``server.py``."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from ionian.config import Config
+from ionian.dispatch.dispatch import Dispatch
+from ionian.dispatch.failures import ContainerLost
+from ionian.dispatch.pool import Container
+from ionian.engines.engine import ContainerExited, LogsWritten, WorkerLost
+from ionian.engines.local import LocalEngine
+from ionian.errors import IonianError, NotFound
+from ionian.gateway.router import Router, WebFunction, app_label
+from ionian.model import FunctionSpec, InputRef, OutputRecord, RunningContainer
+from ionian.scheduler.builds import Builds
+from ionian.scheduler.loop import Scheduler
+from ionian.state import apps, calls, functions, labels, mounts
+from ionian.state.database import Database, Tx
+from ionian.state.watch import Watch, call_topic, logs_topic
+
+ADOPT_S = 5.0  # how long a container found at start may take to say what it is working on
+GRACE_S = 30.0  # seconds for exit hooks of a container that is stopped by name
+
+
+class Server:
+    """Everything that lives while the server runs. ``server.py`` makes it and runs its loops."""
+
+    def __init__(self, config: Config, database: Database, watch: Watch, engine: LocalEngine, router: Router) -> None:
+        self.config = config
+        self.database = database
+        self.watch = watch
+        self.engine = engine
+        self.router = router
+        self.port = config.port
+        self.dispatch: Dispatch
+        self.scheduler: Scheduler
+        self.builds: Builds
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._names_resolve = resolves("ionian-check.localhost")
+
+    # -- what the API needs (api.context.Services)
+
+    def submit(self, inputs: list[InputRef]) -> None:
+        self.dispatch.submit(inputs)
+
+    def cancel(self, call_id: str, terminate_containers: bool) -> None:
+        self.dispatch.calls.cancel(call_id, terminate_containers)
+
+    def build(self) -> None:
+        self.builds.wake()
+
+    async def reload(self) -> None:
+        """Serve exactly the functions of live versions, at once."""
+        before = {spec.app_id for spec in (pool.spec for pool in self.dispatch.pools.values())}
+        specs = await self.database.read(functions.live)
+        self.router.replace(self._web_function(spec) for spec in specs if spec.runner.web)
+        self.dispatch.apply(specs)
+        for app_id in before - {spec.app_id for spec in specs}:
+            await self.engine.release(app_id)
+            self.watch.notify(logs_topic(app_id))
+
+    def _web_function(self, spec: FunctionSpec) -> WebFunction:
+        assert spec.runner.web is not None
+        host = labels.host(self.config.workspace, spec.environment, spec.runner.web.label)
+        return WebFunction(
+            function_id=spec.function_id,
+            workspace=labels.prefix(self.config.workspace, spec.environment),
+            app=spec.app_name,
+            name=spec.name,
+            label=host,
+            timeout_s=spec.timeout_s,
+            environment=spec.environment,
+        )
+
+    async def prepare(self, spec: FunctionSpec) -> None:
+        """Client package, mounted files and links for a function. Raises InvalidRequest naming what cannot be had."""
+        files = await self.database.read(_mounted_files, spec)
+        await self.engine.prepare(spec, files)
+
+    def url(self, environment: str, label: str) -> str:
+        """The address that resolves on this machine through getaddrinfo: a name, else the path form."""
+        host = labels.host(self.config.workspace, environment, label)
+        if self._names_resolve:
+            return f"http://{host}.localhost:{self.port}"
+        return f"{self.base_url}/_web/{host}"
+
+    def blob_url(self, host: str, ticket: str) -> str:
+        name = host.rsplit(":", 1)[0] if host and not host.startswith("[") else ""
+        return f"http://{name or self._address}:{self.port}/_blob/{ticket}"
+
+    def containers(self) -> list[RunningContainer]:
+        return [
+            RunningContainer(c.container_id, c.function_id, pool.spec.app_id, c.socket, c.started_at, c.key)
+            for pool in self.dispatch.pools.values()
+            for c in pool.containers.values()
+        ]
+
+    async def stop_container(self, container_id: str) -> None:
+        if self.dispatch.container(container_id) is None:
+            raise NotFound(f"no container {container_id} is running")
+        self.dispatch.drain(container_id)
+        await self.engine.stop(container_id, GRACE_S)
+
+    # -- addresses
+
+    @property
+    def _address(self) -> str:
+        return "127.0.0.1" if self.config.host in ("0.0.0.0", "::", "") else self.config.host
+
+    @property
+    def base_url(self) -> str:
+        return f"http://{self._address}:{self.port}"
+
+    def addresses(self, spec: FunctionSpec) -> list[str]:
+        """All addresses of a web function: its own, the app's, and one that needs no name resolution."""
+        if spec.runner.web is None:
+            return []
+        web = self._web_function(spec)
+        return [
+            f"http://{web.label}.localhost:{self.port}",
+            f"http://{app_label(web)}.localhost:{self.port}/{web.name}",
+            f"{self.base_url}/_web/{web.label}",
+        ]
+
+    def status(self) -> dict[str, Any]:
+        """What ``ionian status`` shows."""
+        by_app: dict[str, dict[str, Any]] = {}
+        for pool in self.dispatch.pools.values():
+            if pool.retired:
+                continue
+            spec = pool.spec
+            app = by_app.setdefault(
+                spec.app_id,
+                {"app_id": spec.app_id, "name": spec.app_name, "environment": spec.environment, "functions": []},
+            )
+            app["functions"].append(
+                {
+                    "function_id": spec.function_id,
+                    "name": spec.name,
+                    "version": spec.version,
+                    "urls": self.addresses(spec),
+                    "containers": len(pool.containers),
+                    "queued": len(pool.waiting),
+                    "in_flight": sum(c.in_flight for c in pool.containers.values()),
+                }
+            )
+        containers = [
+            {
+                "container_id": c.container_id,
+                "function_id": c.function_id,
+                "app_id": pool.spec.app_id,
+                "state": str(c.state),
+                "in_flight": c.in_flight,
+                "served": c.served,
+                "started_at": c.started_at,
+            }
+            for pool in self.dispatch.pools.values()
+            for c in pool.containers.values()
+        ]
+        return {"apps": list(by_app.values()), "containers": containers}
+
+    # -- what dispatch and scheduler need
+
+    async def journal(self, records: list[OutputRecord]) -> None:
+        """Write outputs, then wake whoever waits for them."""
+        await self.database.write(_record_all, records)
+        for record in records:
+            if record.call_id:
+                self.watch.notify(call_topic(record.call_id))
+
+    def items(self, container_id: str, header: dict[str, Any], payload: bytes) -> None:
+        """A container has yielded one item of a generator."""
+        running = self.dispatch.calls.running.get(header["id"])
+        if running is None:
+            return
+        call_id, position = running.input.call_id, int(header["index"])
+        task = asyncio.get_running_loop().create_task(
+            self._record_item(call_id, position, int(header["data_format"]), payload)
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _record_item(self, call_id: str, position: int, data_format: int, data: bytes) -> None:
+        await self.database.write(calls.add_item, call_id, position, data_format, data)
+        self.watch.notify(call_topic(call_id))
+
+    async def environment(self, spec: FunctionSpec) -> tuple[tuple[str, str], ...]:
+        """Secrets of a function, as environment variables of its containers. None can exist yet."""
+        return ()
+
+    # -- life
+
+    async def adopt(self) -> None:
+        """Take over the containers a previous server left; end those nobody needs. Then run what it had accepted."""
+        found = await self.engine.running()
+        waits = []
+        for running in found:
+            pool = self.dispatch.pools.get(running.function_id)
+            if pool is None or pool.retired or pool.key != running.spec_key:
+                await self.engine.stop(running.container_id, GRACE_S)
+                continue
+            container = Container(
+                running.container_id,
+                running.function_id,
+                running.spec_key,
+                running.socket,
+                pool.spec.scaling.max_concurrent_inputs,
+                running.started_at,
+            )
+            self.dispatch.started(container)
+            waits.append(self.dispatch.settled(running.container_id))
+            await self.dispatch.connect(container)
+        if waits:
+            await asyncio.wait(waits, timeout=ADOPT_S)
+        await self.dispatch.calls.flush()
+        working = self.dispatch.calls.running
+        open_inputs = await self.database.read(calls.open_inputs)
+        self.dispatch.submit([ref for ref in open_inputs if ref.input_id not in working])
+
+    async def engine_events(self) -> None:
+        """Follow the engine. A lost worker is started again; it finds its containers, we take them over."""
+        async for event in self.engine.events():
+            if isinstance(event, ContainerExited):
+                self.scheduler.exited(event)
+            elif isinstance(event, LogsWritten):
+                self.watch.notify(logs_topic(event.app_id))
+            elif isinstance(event, WorkerLost):
+                await self._worker_lost()
+
+    async def _worker_lost(self) -> None:
+        await self.engine.connect()
+        alive = {running.container_id for running in await self.engine.running()}
+        for known in self.containers():
+            if known.container_id not in alive:
+                text = "it ended while its worker was restarted"
+                self.dispatch.exited(ContainerLost(known.container_id, None, None, False, text))
+
+    async def prepare_all(self) -> None:
+        """After a start: make every live function ready again (links, client packages); one that fails says so later."""
+        for pool in list(self.dispatch.pools.values()):
+            try:
+                await self.prepare(pool.spec)
+            except IonianError as error:
+                self.dispatch.start_failed(pool.spec.function_id, error)
+
+    async def forget_lost_apps(self, every_s: float, silent_s: float, now: Any) -> None:
+        """Ephemeral apps whose client stopped sending heartbeats end."""
+        while True:
+            await asyncio.sleep(every_s)
+            if await self.database.write(apps.lost, now() - silent_s):
+                await self.reload()
+
+
+def _record_all(tx: Tx, records: list[OutputRecord]) -> None:
+    for record in records:
+        calls.record_output(tx, record)
+
+
+def _mounted_files(tx: Tx, spec: FunctionSpec) -> dict[str, Any]:
+    return {mount.digest: mounts.files(tx, mount.mount_id) for mount in spec.mounts}
+
+
+def resolves(name: str) -> bool:
+    """Whether getaddrinfo on this machine knows ``*.localhost``, as programs in every language will ask it."""
+    try:
+        return bool(socket.getaddrinfo(name, 80, type=socket.SOCK_STREAM))
+    except OSError:
+        return False
