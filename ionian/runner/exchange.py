@@ -8,10 +8,10 @@ import traceback
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from ionian.runner import alias, frames
+from . import alias, frames
 
 if TYPE_CHECKING:
-    from ionian.runner.web import WebConnection
+    from .web import WebConnection
 
 Message = dict[str, Any]
 _HIGH_WATER = 64 * 1024  # bytes of request body held for an app that does not read
@@ -47,9 +47,19 @@ class Exchange:
     """Begins to run the application as soon as it is made."""
 
     __slots__ = (
-        "_body", "_connection", "_delivered", "_ended", "_event", "_gone", "_head", "_more", "_scope", "_size", "_started",
+        "_body",
+        "_connection",
+        "_delivered",
+        "_ended",
+        "_event",
+        "_gone",
+        "_head",
+        "_more",
+        "_scope",
+        "_size",
+        "_started",
         "_task",
-    )  # fmt: skip
+    )
 
     def __init__(self, connection: WebConnection, payload: bytes) -> None:
         server = connection.server
@@ -105,10 +115,11 @@ class Exchange:
                 raise RuntimeError("the application returned without completing its response")
         except asyncio.CancelledError:
             error = b"cancelled"
-        except (Exception, SystemExit):  # the edge to user code
+        except (Exception, SystemExit):  # noqa: BLE001 - the edge to user code
             traceback.print_exc(file=sys.stderr)
             error = b"the application raised an exception"
-        if error and not self._started:
+        if error and (not self._started or self._head is not None):
+            self._head = None
             self._connection.out.append(frames.frame(frames.RESPONSE, _FAILED_HEAD))
             self._connection.out.append(frames.frame(frames.LAST, b"Internal Server Error"))
         self._ended = True

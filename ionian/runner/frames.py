@@ -2,7 +2,7 @@
 
 A container listens on ONE unix socket. Whoever connects first sends two bytes: a link kind and the format version.
 
-* ``CONTROL`` link: readiness, inputs, outputs, cancel, stop. Many inputs share it. Frames carry a JSON header and bytes.
+* ``CONTROL`` link: readiness, inputs, outputs, cancel, stop. Many inputs share it. Frames carry JSON and bytes.
 * ``WEB`` link: HTTP requests, one at a time per connection, pooled by the gateway. Frames carry plain bytes.
 
 Every frame is ``>IB``: payload length (u32, without these five bytes), frame type (u8); then the payload.

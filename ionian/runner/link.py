@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-from ionian.runner import frames
+from . import frames
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
 

@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from ionian.runner import alias as aliases
-from ionian.runner import frames
-from ionian.runner.exchange import Exchange
-from ionian.runner.lifespan import Lifespan
+from . import alias as aliases
+from . import frames
+from .exchange import Exchange
+from .lifespan import Lifespan
 
 Scope = dict[str, Any]
 

@@ -52,6 +52,8 @@ def environment(scope: Scope, body: io.RawIOBase) -> dict[str, Any]:
         "wsgi.run_once": False,
     }
     for name, value in scope["headers"]:
+        if b"_" in name:
+            continue  # it would pass for the header with dashes, which the gateway vouches for
         key = name.decode("latin-1").upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = "HTTP_" + key

@@ -1,0 +1,191 @@
+"""Entry of a container: load the user's function, say READY or FAILED, serve until told to stop.
+
+The listening socket exists before this process; servers that connect early wait in its backlog until the load is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import environment, failure, frames, spec
+from .client import Client
+from .control import Control
+
+_FAILED_WAIT_S = 60.0  # how long a failed start waits for a server to hear of it
+_EXIT_WAIT_S = 5.0  # how long the user's threads and exit handlers may take after all work is done
+
+
+class Clock:
+    """Milliseconds of each phase since the start of ``main``."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.perf_counter()
+        self.phases_ms: dict[str, float] = {}
+
+    def mark(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.phases_ms[phase] = round((now - self._last) * 1000, 1)
+        self.phases_ms["total"] = round((now - self._began) * 1000, 1)
+        self._last = now
+
+
+def main() -> None:
+    """Run one container. Ends the process: 0 after a stop, 1 when the function could not be loaded."""
+    clock = Clock()
+    signal.signal(signal.SIGTERM, lambda number, frame: _leave(0))  # an init process ignores it otherwise
+    signal.signal(signal.SIGINT, lambda number, frame: _leave(0))
+    with open(os.environ["IONIAN_SPEC"], encoding="utf-8") as file:
+        launch = spec.load(file.read())
+    listener = socket.socket(fileno=int(os.environ["IONIAN_SOCKET_FD"]))
+    container_id = os.environ["IONIAN_CONTAINER_ID"]
+    environment.prepare(launch, os.environ.get("IONIAN_LIB", ""), container_id)
+    clock.mark("prepare")
+    client: Client | None = None
+    try:
+        if launch.compat:
+            _install_compat()
+        client = Client(container_id, launch.function_id)
+        clock.mark("client")
+        _serve(client, launch, listener, clock)
+    except BaseException as error:  # noqa: BLE001  the edge: a start that fails is reported, whatever it raised
+        _report(client, error, listener)
+        _leave(1)
+    threading.Thread(target=_watchdog, daemon=True).start()
+    sys.exit(0)
+
+
+def _serve(client: Client, launch: spec.Launch, listener: socket.socket, clock: Clock) -> None:
+    from . import load
+
+    service = load.service(client, launch)
+    clock.mark("module")
+    if launch.web is not None:
+        from . import site
+
+        loop = site.new_loop()
+        asyncio.set_event_loop(loop)
+        _hooks(service.enter, loop)
+        app = site.application(client, launch, service)
+        clock.mark("web")
+        gc.freeze()
+        try:
+            loop.run_until_complete(site.serve(app, launch, listener, _greeter(clock)))
+        finally:
+            _hooks(service.exit, loop)
+    else:
+        _serve_calls(client, launch, service, listener, clock)
+
+
+def _serve_calls(client: Client, launch: spec.Launch, service: Any, listener: socket.socket, clock: Clock) -> None:
+    from .concurrent import Concurrent
+    from .invoke import Call, Invoker
+    from .serial import Serial
+    from .station import GRACE_S, Station, Stopping
+
+    loop = asyncio.new_event_loop()
+    _hooks(service.enter, loop)
+    control = Control(on_input=lambda header, data: None, on_cancel=lambda name: None, on_stop=lambda grace: None)
+    station = Station(control)
+    invoker = Invoker(client, service.targets)
+    work: Any
+    if launch.max_concurrent_inputs > 1:
+        work = Concurrent(client, invoker, station, loop, launch.max_concurrent_inputs)
+    else:
+        work = Serial(client, invoker, station, loop)
+    control.on_input = lambda header, data: work.submit(Call.of(header, data))
+    control.on_cancel = work.cancel
+    control.on_stop = Stopping(work.stop, work.cancel_all)
+    greet = _greeter(clock)
+    control.greeting = lambda working: greet({"web": False, "web_active": 0, "inputs": working})
+    signal.signal(signal.SIGTERM, lambda number, frame: station.post(control.on_stop, GRACE_S))
+    clock.mark("ready")
+    gc.freeze()
+    station.start(listener)
+    try:
+        work.run()
+    finally:
+        _hooks(service.exit, loop)
+    station.finish()
+
+
+def _greeter(clock: Clock) -> Callable[[dict[str, Any]], bytes]:
+    return lambda fields: frames.control(frames.READY, {**fields, "timings_ms": clock.phases_ms})
+
+
+def _hooks(hooks: list[Callable[..., Any]], loop: asyncio.AbstractEventLoop) -> None:
+    """Run enter or exit hooks in order. Old exit hooks take the three arguments of ``__exit__``."""
+    for hook in hooks:
+        try:
+            wants = len(inspect.signature(hook).parameters)
+        except (TypeError, ValueError):
+            wants = 0
+        result = hook(*([None] * 3 if wants else []))
+        if inspect.isawaitable(result):
+            loop.run_until_complete(_awaited(result))
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def _install_compat() -> None:
+    import importlib
+
+    library = os.environ.get("IONIAN_LIB", "")
+    sys.path.insert(0, library)
+    try:
+        importlib.import_module("ionian_compat").install()
+    finally:
+        sys.path.remove(library)
+
+
+def _report(client: Client | None, error: BaseException, listener: socket.socket) -> None:
+    """Print the failure, and hand it to the first server that asks."""
+    text = failure.show(error)
+    environment.flush()
+    header, payload = failure.parts(client, error, text)
+    frame = frames.control(frames.FAILED, header, payload)
+    try:
+        asyncio.new_event_loop().run_until_complete(_deliver(frame, listener))
+    except Exception as reason:  # noqa: BLE001  user code may have broken asyncio; the process ends with 1 all the same
+        print(f"ionian: the failure could not be delivered: {reason!r}", file=sys.stderr)  # noqa: T201
+
+
+async def _deliver(frame: bytes, listener: socket.socket) -> None:
+    from .link import Link
+
+    delivered = asyncio.Event()
+
+    def greet(working: list[str]) -> bytes:
+        delivered.set()
+        return frame
+
+    control = Control(on_input=lambda header, data: None, on_cancel=lambda name: None, on_stop=lambda grace: None)
+    control.on_stop = lambda grace: delivered.set()
+    control.greeting = greet
+    link = Link(control.connect)
+    await link.serve(listener)
+    await asyncio.wait_for(delivered.wait(), _FAILED_WAIT_S)
+    await asyncio.wait_for(control.close(), _EXIT_WAIT_S)
+    link.close()
+
+
+def _watchdog() -> None:
+    time.sleep(_EXIT_WAIT_S)
+    print("ionian: threads of the program still run after its end; leaving them", file=sys.stderr)  # noqa: T201
+    _leave(0)
+
+
+def _leave(code: int) -> None:
+    environment.flush()
+    os._exit(code)

@@ -1,0 +1,73 @@
+"""Serving a web function: the application and the link share one event loop on the main thread."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import alias
+from .client import Client, NotBuilt
+from .control import Control
+from .link import Link
+from .load import Service
+from .spec import Launch
+from .station import GRACE_S, Stopping, finish
+from .web import WebServer
+
+
+def application(client: Client, launch: Launch, service: Service) -> Any:
+    """The ASGI application of a web function. Runs user code; raises what it raises."""
+    web = launch.web
+    if web is None or service.web is None:
+        raise NotBuilt(f"{launch.function_name} is not a web function")
+    if web.kind == "function":
+        return client.fastapi_app(service.web, web.method, web.docs)
+    app = service.web()
+    if web.kind == "asgi":
+        return app
+    if web.kind == "wsgi":
+        from . import wsgi
+
+        return wsgi.adapt(app, max(1, launch.max_concurrent_inputs))
+    raise NotBuilt(f"web functions of kind {web.kind!r} are not served yet")
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where the image has it, unless the program patches asyncio in a way that uvloop refuses."""
+    if "nest_asyncio" not in sys.modules:
+        try:
+            import uvloop
+        except ImportError:
+            pass
+        else:
+            loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+            return loop
+    return asyncio.new_event_loop()
+
+
+async def serve(app: Any, launch: Launch, listener: socket.socket, greet: Callable[[dict[str, Any]], bytes]) -> None:
+    """Serve until told to stop and drained. ``greet`` makes the first control frame for each server."""
+    stopped = asyncio.Event()
+    control = Control(on_input=lambda header, data: None, on_cancel=lambda name: None, on_stop=lambda grace: None)
+    link = Link(control.connect)
+    server = WebServer(
+        app,
+        name=launch.function_name.replace(".*", ""),
+        alias=alias.ALWAYS if launch.web and launch.web.kind == "function" else alias.UNMATCHED,
+        on_end=lambda orphan: control.freed() if orphan else None,
+    )
+    await server.startup()
+    stop = Stopping(stopped.set, server.close)
+    control.on_stop = stop
+    control.greeting = lambda working: greet({"web": True, "web_active": server.active, "inputs": working})
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop, GRACE_S)
+    link.open_web(server.protocol)
+    await link.serve(listener)
+    await stopped.wait()
+    await server.drain()
+    await server.shutdown()
+    await finish(control, link)

@@ -1,0 +1,77 @@
+"""The launch spec: what a container's runner is told, as one JSON file. Both sides import this; standard library only.
+
+It is ``model.RunnerSpec`` plus where things lie inside the container. Unknown keys are ignored, so that a runner and a
+server of neighbouring versions understand each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Web:
+    """How a web function is served. ``kind`` is a ``model.WebKind`` value."""
+
+    kind: str
+    method: str = "GET"
+    docs: bool = False
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One function to load and serve. Times in seconds; paths as the container sees them; "" means none."""
+
+    function_id: str
+    app_id: str
+    app_name: str
+    function_name: str  # qualified name inside the module, "Cls.*" for a class
+    module_name: str
+    client_version: str
+    is_generator: bool = False
+    is_class: bool = False
+    serialized: bool = False
+    web: Web | None = None
+    max_concurrent_inputs: int = 1
+    timeout_s: int = 300
+    supported_output_formats: tuple[int, ...] = ()
+    code_root: str = "/root"  # the user's code and working directory
+    client_path: str = "/pkg"  # the deploying client's package
+    deps_path: str = ""  # its dependencies, last on sys.path so that the image's own versions win
+    compat: bool = False  # give retired names back to the user's code
+    definition: str = ""  # file with the client's Function message; needed for serialized functions
+    params: str = ""  # file with the serialized class parameters of a bound class
+    server_url: str = ""
+    environment_name: str = ""
+
+
+def load(text: str) -> Launch:
+    """The launch spec of a JSON text. Raises ValueError or TypeError when it is not one."""
+    values = json.loads(text)
+    if values.get("web") is not None:
+        values["web"] = Web(**_known(Web, values["web"]))
+    values["supported_output_formats"] = tuple(values.get("supported_output_formats") or ())
+    return Launch(**_known(Launch, values))
+
+
+def dump(launch: Launch) -> str:
+    """A launch spec as JSON text."""
+    return json.dumps(dataclasses.asdict(launch), indent=1)
+
+
+def launch(runner: Any, **where: Any) -> Launch:
+    """A launch spec from a ``model.RunnerSpec`` and the places (``code_root=``, ``client_path=``, ...)."""
+    values = dataclasses.asdict(runner)
+    if values.get("web") is not None:
+        values["web"] = Web(**_known(Web, {**values["web"], "kind": str(values["web"]["kind"])}))
+    values.update(where)
+    return Launch(**_known(Launch, values))
+
+
+def _known(kind: Any, values: Any) -> Any:
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in values.items() if name in names}

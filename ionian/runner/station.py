@@ -1,0 +1,92 @@
+"""A container's link in a thread of its own, so that user code may keep the main thread as long as it likes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from . import environment
+from .control import Control
+from .link import Link
+
+ACK_WAIT_S = 3.0  # at exit: how long a finished output may wait for a server to take it
+GRACE_S = 10.0  # for a SIGTERM, which names none
+_LAST_WORDS_S = 2.0  # after the grace: for cancelled inputs to report
+
+
+class Station:
+    """Runs an event loop with the control link in a daemon thread."""
+
+    def __init__(self, control: Control) -> None:
+        self.control = control
+        self.loop = asyncio.new_event_loop()
+        self._link = Link(control.connect)
+        self._thread = threading.Thread(target=self._run, name="ionian-link", daemon=True)
+
+    def start(self, listener: socket.socket) -> None:
+        """Begin to accept connections."""
+        self._thread.start()
+        self.wait(self._link.serve(listener))
+
+    def post(self, function: Callable[..., None], *args: Any) -> None:
+        """Call on the link's loop, in order, from any thread."""
+        self.loop.call_soon_threadsafe(function, *args)
+
+    def wait(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run on the link's loop and wait for the end, from another thread."""
+        asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    def finish(self) -> None:
+        """Deliver what can be delivered, then close."""
+        self.wait(finish(self.control, self._link))
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+
+async def finish(control: Control, link: Link) -> None:
+    """Wait a little for acknowledgements, then close the connection and the socket."""
+    try:
+        await asyncio.wait_for(control.quiet(), ACK_WAIT_S)
+    except asyncio.TimeoutError:  # noqa: UP041  not the same class before Python 3.11
+        print("ionian: leaving with outputs that no server has taken", file=sys.stderr)  # noqa: T201
+    link.close()
+    try:
+        await asyncio.wait_for(control.close(), ACK_WAIT_S)
+    except asyncio.TimeoutError:  # noqa: UP041  not the same class before Python 3.11
+        return
+
+
+class Stopping:
+    """Drain once: ``drain()`` now, ``cancel()`` when the grace is over, the end of the process soon after."""
+
+    def __init__(self, drain: Callable[[], None], cancel: Callable[[], None]) -> None:
+        self._drain = drain
+        self._cancel = cancel
+        self.begun = False
+
+    def __call__(self, grace_s: float) -> None:
+        """Runs on the link's loop. A second stop changes nothing."""
+        if self.begun:
+            return
+        self.begun = True
+        loop = asyncio.get_running_loop()
+        self._drain()
+        loop.call_later(max(grace_s, 0.0), self._overdue, grace_s)
+
+    def _overdue(self, grace_s: float) -> None:
+        text = f"ionian: still working {grace_s:.0f} s after the stop; cancelling"
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        self._cancel()
+        asyncio.get_running_loop().call_later(_LAST_WORDS_S, _end, 1)
+
+
+def _end(code: int) -> None:
+    environment.flush()
+    os._exit(code)
