@@ -38,8 +38,8 @@ class SandboxSpec:
     """What to run. ``layers`` are directory trees relative to the root, bottom first (image, then mounts).
 
     Python in the container is ``/usr/local/bin/python`` in the namespaces runtime: a venv at /usr/local whose site
-    directory is ``/usr/local/lib/pythonX.Y/site-packages``, as in the official python images. In the process runtime the
-    same layers are shown as a venv directory (``Runtime.python``), and other files of the layers through links.
+    directory is ``/usr/local/lib/pythonX.Y/site-packages``, as in the official python images. In the process runtime
+    the same layers are shown as a venv directory, ``root/`` as the working directory, and other files through links.
     """
 
     container_id: str
@@ -49,14 +49,14 @@ class SandboxSpec:
     layers: tuple[Path, ...]
     interpreter: Interpreter
     binds: tuple[Bind, ...] = ()
-    upper: Path | None = None  # writable layer to keep (builds); None: scratch, removed at the end
+    upper: Path | None = None  # writable layer to keep (builds), to be read after reap(); None: scratch
     scratch: Path = Path(
         "/nonexistent"
     )  # an existing private directory of this container for whatever the runtime needs
     stdout: int = 1  # descriptors of the caller, duplicated into the container
     stderr: int = 2
     pass_fds: tuple[int, ...] = ()  # kept open at the same numbers
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
     hostname: str = "ionian"
     block_network: bool = False
     build: bool = False  # a build step: root file system writable by its root user, package manager state visible
@@ -64,7 +64,7 @@ class SandboxSpec:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended. ``code`` None: unknown (it ended while nobody watched)."""
+    """How the program ended. ``code`` is 128 + ``signal`` after a signal; None: unknown (nobody watched)."""
 
     code: int | None
     signal: int | None = None
@@ -72,7 +72,7 @@ class Exit:
 
 
 class Process(Protocol):
-    """One started container. ``pid`` is the host's pid of its first process; ``start_time`` guards against pid reuse."""
+    """One started container. ``pid`` is the host's pid of its init; ``start_time`` guards against pid reuse."""
 
     container_id: str
     pid: int
