@@ -128,7 +128,7 @@ class Exchange:
 
     async def _receive(self) -> Message:
         while True:
-            if self._gone or (self._delivered and self._ended):
+            if self._gone or self._ended:
                 return {"type": "http.disconnect"}
             if not self._delivered and (self._body or not self._more):
                 return self._take()
