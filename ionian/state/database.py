@@ -3,7 +3,7 @@
 State functions take a ``Tx`` first and are ordinary synchronous code: ``def create_app(tx, name, ...)``.
 ``await database.write(create_app, ...)`` runs one atomically and returns after the commit.
 SQL stays in the subset that SQLite and PostgreSQL share: ``?`` placeholders, TEXT, BIGINT, DOUBLE PRECISION, BYTEA/BLOB
-written as BLOB, ``INSERT .. ON CONFLICT .. DO UPDATE``, ``RETURNING``; no rowid, no INSERT OR REPLACE, no PRAGMA elsewhere.
+written as BLOB, ``INSERT .. ON CONFLICT .. DO UPDATE``, ``RETURNING``; no rowid, INSERT OR REPLACE or PRAGMA elsewhere.
 """
 
 from __future__ import annotations

@@ -1,0 +1,252 @@
+"""Calls: inputs are journalled, then dispatched; outputs are awaited on the call's topic and read from the journal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+
+from google.protobuf.empty_pb2 import Empty
+
+from ionian import wire
+from ionian.api.context import Context, call_topic
+from ionian.errors import FailedPrecondition, InvalidRequest, Unimplemented
+from ionian.model import InputRef, Status
+from ionian.state import apps, blobs, calls, functions
+from ionian.state.calls import NewInput
+from ionian.state.database import Row, Tx
+from ionian.wire import api_pb2
+
+MAX_OUTSTANDING = 1000  # inputs of one .map in flight
+OUTPUT_BATCH = 500
+ITEM_BATCH = 100
+ITEM_WAIT_S = 55.0  # the client asks again after that
+CANCELLED = "the function call was cancelled"
+
+SYNC = (
+    api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC,
+    api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC_LEGACY,
+    api_pb2.FUNCTION_CALL_INVOCATION_TYPE_UNSPECIFIED,
+)
+
+
+async def FunctionMap(ctx: Context, request: api_pb2.FunctionMapRequest) -> api_pb2.FunctionMapResponse:
+    """A new call, with its first inputs."""
+    news = await _news(ctx, request.pipelined_inputs)
+    policy = await ctx.database.read(_callable, ctx, request)
+
+    def accept(tx: Tx) -> tuple[str, list[tuple[int, str]], list[InputRef]]:
+        call_id, _ = calls.create(
+            tx,
+            request.function_id,
+            request.function_call_type,
+            request.function_call_invocation_type,
+            request.parent_input_id,
+            ctx.caller.request_key,
+            ctx.now,
+        )
+        return call_id, *calls.accept(tx, call_id, news, ctx.now)
+
+    call_id, ids, fresh = await ctx.database.write(accept)
+    if fresh:
+        ctx.services.submit(fresh)
+    response = api_pb2.FunctionMapResponse(
+        function_call_id=call_id,
+        pipelined_inputs=_accepted(ids),
+        function_call_jwt=call_id,
+        sync_client_retries_enabled=True,
+        max_inputs_outstanding=MAX_OUTSTANDING,
+    )
+    if policy is not None:
+        response.retry_policy.CopyFrom(policy)
+    return response
+
+
+def _callable(tx: Tx, ctx: Context, request: api_pb2.FunctionMapRequest) -> api_pb2.FunctionRetryPolicy | None:
+    """Raises when this function cannot be called so. Returns its retry policy."""
+    row = functions.current(tx, request.function_id)
+    app = apps.get(tx, functions.get(tx, request.function_id)["app_id"])
+    if app["state"] not in apps.SERVING:
+        raise FailedPrecondition(f"app {app['description']!r} is not running, so its functions cannot be called")
+    if request.function_id not in apps.layout(tx, app["app_id"]).definition_ids:
+        raise FailedPrecondition(f"function {request.function_id} is not part of the live version of its app")
+    function = api_pb2.Function.FromString(row["definition"])
+    if not function.HasField("retry_policy") or not function.retry_policy.retries:
+        return None
+    on_client = request.function_call_invocation_type in SYNC and wire.retries_on_client(ctx.caller.client_version)
+    if not on_client:
+        raise Unimplemented(
+            f"{function.function_name} has retries=, which this server honours for .remote() and .map() "
+            "of clients since 0.70, but not for .spawn() yet"
+        )
+    return function.retry_policy
+
+
+async def _news(ctx: Context, items: Iterable[api_pb2.FunctionPutInputsItem]) -> list[NewInput]:
+    return [await _new(ctx, item.idx, item.input) for item in items]
+
+
+async def _new(ctx: Context, position: int, given: api_pb2.FunctionInput) -> NewInput:
+    data_format = given.data_format or api_pb2.DATA_FORMAT_PICKLE
+    if given.WhichOneof("args_oneof") != "args_blob_id":
+        return NewInput(position, data_format, given.method_name, given.args)
+    row = await ctx.database.read(blobs.get, given.args_blob_id)
+    return NewInput(position, data_format, given.method_name, args_blob=row["sha256"])
+
+
+def _accepted(ids: Iterable[tuple[int, str]]) -> list[api_pb2.FunctionPutInputsResponseItem]:
+    return [api_pb2.FunctionPutInputsResponseItem(idx=idx, input_id=i, input_jwt=i) for idx, i in ids]
+
+
+async def FunctionPutInputs(
+    ctx: Context, request: api_pb2.FunctionPutInputsRequest
+) -> api_pb2.FunctionPutInputsResponse:
+    """More inputs of a call."""
+    news = await _news(ctx, request.inputs)
+    ids, fresh = await ctx.database.write(calls.accept, request.function_call_id, news, ctx.now)
+    if fresh:
+        ctx.services.submit(fresh)
+    return api_pb2.FunctionPutInputsResponse(inputs=_accepted(ids))
+
+
+async def FunctionFinishInputs(ctx: Context, request: api_pb2.FunctionFinishInputsRequest) -> Empty:
+    """There are no more inputs."""
+    await ctx.database.write(calls.finish_inputs, request.function_call_id, request.num_inputs)
+    return Empty()
+
+
+async def FunctionRetryInputs(
+    ctx: Context, request: api_pb2.FunctionRetryInputsRequest
+) -> api_pb2.FunctionRetryInputsResponse:
+    """Failed inputs once more, as their client decided. The output of the earlier attempt is gone."""
+
+    def retry(tx: Tx) -> list[InputRef]:
+        found = (
+            calls.retry(tx, item.input_jwt, item.retry_count or calls.get_input(tx, item.input_jwt)["attempt"] + 1)
+            for item in request.inputs
+        )
+        return [ref for ref in found if ref is not None]
+
+    again = await ctx.database.write(retry)
+    if again:
+        ctx.services.submit(again)
+    return api_pb2.FunctionRetryInputsResponse(input_jwts=[item.input_jwt for item in request.inputs])
+
+
+async def FunctionGetOutputs(
+    ctx: Context, request: api_pb2.FunctionGetOutputsRequest
+) -> api_pb2.FunctionGetOutputsResponse:
+    """Outputs of a call, waiting up to ``timeout`` seconds for the first."""
+    after = _entry(request.last_entry_id)
+    between = (request.start_idx, request.end_idx) if request.HasField("start_idx") else None
+    limit = min(request.max_values or OUTPUT_BATCH, OUTPUT_BATCH)
+    until = ctx.now + request.timeout
+    while True:
+        ticket = ctx.watch.ticket(call_topic(request.function_call_id))
+        rows, left = await ctx.database.read(calls.outputs, request.function_call_id, after, limit, between)
+        wait = until - ctx.now
+        if rows or wait <= 0:
+            ticket.cancel()
+            break
+        await ctx.watch.wait(ticket, wait)
+    return api_pb2.FunctionGetOutputsResponse(
+        idxs=[row["position"] for row in rows],
+        outputs=[await _output(ctx, row) for row in rows],
+        last_entry_id=f"{rows[-1]['entry']}-0" if rows else request.last_entry_id,
+        num_unfinished_inputs=left,
+    )
+
+
+def _entry(entry_id: str) -> int:
+    number = entry_id.partition("-")[0]
+    if number and not number.isdigit():
+        raise InvalidRequest(f"{entry_id!r} is not an entry id of this server")
+    return int(number or 0)
+
+
+async def _output(ctx: Context, row: Row) -> api_pb2.FunctionGetOutputsItem:
+    result = api_pb2.GenericResult(
+        status=row["status"],
+        exception=row["exception"],
+        traceback=row["traceback"],
+        serialized_tb=row["serialized_tb"],
+        tb_line_cache=row["tb_line_cache"],
+    )
+    await _fill(ctx, result, row["data"])
+    return api_pb2.FunctionGetOutputsItem(
+        result=result,
+        idx=row["position"],
+        input_id=row["input_id"],
+        data_format=row["data_format"],
+        task_id=row["container_id"],
+        input_started_at=row["started_at"],
+        output_created_at=row["created_at"],
+        retry_count=row["attempt"],
+    )
+
+
+async def _fill(ctx: Context, target: api_pb2.GenericResult | api_pb2.DataChunk, data: bytes) -> None:
+    """Data inline, or as a blob when it is large."""
+    if len(data) <= wire.MAX_INLINE_BYTES:
+        target.data = data
+        return
+    sha256 = await ctx.blobs.put(data)
+    target.data_blob_id = await ctx.database.write(blobs.add, sha256, len(data), ctx.now)
+
+
+async def FunctionCallGetDataOut(
+    ctx: Context, request: api_pb2.FunctionCallGetDataRequest
+) -> AsyncIterator[api_pb2.DataChunk]:
+    """Items of a generator as they come."""
+    after = request.last_index
+    until = ctx.now + ITEM_WAIT_S
+    while True:
+        ticket = ctx.watch.ticket(call_topic(request.function_call_id))
+        rows = await ctx.database.read(calls.items, request.function_call_id, after, ITEM_BATCH)
+        for row in rows:
+            chunk = api_pb2.DataChunk(index=row["position"], data_format=row["data_format"])
+            await _fill(ctx, chunk, row["data"])
+            yield chunk
+            after = row["position"]
+        wait = until - ctx.now
+        if rows or wait <= 0:
+            ticket.cancel()
+        if wait <= 0:
+            return
+        if not rows:
+            await ctx.watch.wait(ticket, wait)
+
+
+async def FunctionCallCancel(ctx: Context, request: api_pb2.FunctionCallCancelRequest) -> Empty:
+    """The open inputs of a call end as terminated; those that run are told to stop."""
+    if not request.function_call_id:
+        raise Unimplemented("cancelling all calls of a function is not built in this server yet")
+    if await ctx.database.write(calls.cancel, request.function_call_id, CANCELLED, ctx.now):
+        ctx.services.cancel(request.function_call_id, request.terminate_containers)
+        ctx.watch.notify(call_topic(request.function_call_id))
+    return Empty()
+
+
+async def FunctionCallGetInfo(
+    ctx: Context, request: api_pb2.FunctionCallGetInfoRequest
+) -> api_pb2.FunctionCallGetInfoResponse:
+    """How far a call is."""
+    row = await ctx.database.read(calls.get, request.function_call_id)
+    left, ended = await ctx.database.read(calls.counts, request.function_call_id)
+    info = api_pb2.FunctionCallInfo(
+        function_call_id=row["call_id"], created_at=row["created_at"], total_inputs=left + sum(ended.values())
+    )
+    info.pending_inputs.total = left
+    info.succeeded_inputs.total = ended.get(Status.SUCCESS, 0)
+    info.timeout_inputs.total = ended.get(Status.TIMEOUT, 0)
+    info.cancelled_inputs.total = ended.get(Status.TERMINATED, 0)
+    counted = (Status.SUCCESS, Status.TIMEOUT, Status.TERMINATED)
+    info.failed_inputs.total = sum(n for status, n in ended.items() if status not in counted)
+    return api_pb2.FunctionCallGetInfoResponse(info=info)
+
+
+async def FunctionCallFromId(
+    ctx: Context, request: api_pb2.FunctionCallFromIdRequest
+) -> api_pb2.FunctionCallFromIdResponse:
+    """A call by its id."""
+    row = await ctx.database.read(calls.get, request.function_call_id)
+    left, ended = await ctx.database.read(calls.counts, request.function_call_id)
+    return api_pb2.FunctionCallFromIdResponse(function_call_id=row["call_id"], num_inputs=left + sum(ended.values()))

@@ -1,0 +1,47 @@
+"""Classes: created empty, named by the publish, looked up through their service function (tag ``Name.*``)."""
+
+from __future__ import annotations
+
+from ionian.api.context import Context
+from ionian.api.functions import describe, find
+from ionian.errors import Unimplemented
+from ionian.state import classes
+from ionian.state.database import Tx
+from ionian.wire import api_pb2, given_fields
+
+
+async def ClassCreate(ctx: Context, request: api_pb2.ClassCreateRequest) -> api_pb2.ClassCreateResponse:
+    """A class of an app."""
+    if not request.only_class_function:
+        raise Unimplemented("classes of clients before 0.73 (one function per method) are not built in this server yet")
+    row = await ctx.database.write(classes.create, request.app_id, request.existing_class_id, ctx.now)
+    return api_pb2.ClassCreateResponse(class_id=row["class_id"], handle_metadata=api_pb2.ClassHandleMetadata())
+
+
+async def ClassGet(ctx: Context, request: api_pb2.ClassGetRequest) -> api_pb2.ClassGetResponse:
+    """A class of a deployed app, by name."""
+    if request.app_version:
+        raise Unimplemented("looking up a class in an older version of its app is not built in this server yet")
+
+    def look_up(tx: Tx) -> api_pb2.ClassGetResponse:
+        class_id = find(tx, request.environment_name, request.app_name, request.object_tag, "class")
+        service = find(tx, request.environment_name, request.app_name, f"{request.object_tag}.*", "function")
+        metadata = api_pb2.ClassHandleMetadata(class_function_id=service)
+        metadata.class_function_metadata.CopyFrom(describe(ctx, tx, service)[1])
+        return api_pb2.ClassGetResponse(class_id=class_id, handle_metadata=metadata)
+
+    return await ctx.database.read(look_up)
+
+
+async def FunctionBindParams(
+    ctx: Context, request: api_pb2.FunctionBindParamsRequest
+) -> api_pb2.FunctionBindParamsResponse:
+    """An instance of a class. Without parameters and options it is the class's own function."""
+    if request.serialized_params:
+        raise Unimplemented(
+            "class parameters (modal.parameter, constructor arguments) are not built in this server yet"
+        )
+    if given_fields(request.function_options) or request.auth_secret:
+        raise Unimplemented("with_options(), with_concurrency() and with_batching() are not built in this server yet")
+    _, handle = await ctx.database.read(lambda tx: describe(ctx, tx, request.function_id))
+    return api_pb2.FunctionBindParamsResponse(bound_function_id=request.function_id, handle_metadata=handle)

@@ -1,0 +1,91 @@
+"""What every RPC is handed. ``Services`` is what lies outside of rows (dispatch, scheduler, gateway): the server's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from ionian.blobs.store import BlobStore
+from ionian.config import Config
+from ionian.model import FunctionSpec, InputRef, RunningContainer
+from ionian.state.database import Database
+from ionian.state.watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, from the metadata of the request."""
+
+    token_id: str = ""
+    client_version: str = ""
+    client_type: int = 0
+    host: str = ""  # the host name that the client dialled
+    request_key: str = ""  # the same for every attempt of one request
+
+
+class Services(Protocol):
+    """What the API needs of the running server."""
+
+    def submit(self, inputs: list[InputRef]) -> None:
+        """Inputs are journalled: run them. Their outputs go through ``state.calls.record_output``."""
+
+    def cancel(self, call_id: str, terminate_containers: bool) -> None:
+        """The open inputs of this call have ended as terminated: drop the queued ones, stop the running ones."""
+
+    async def reload(self) -> None:
+        """Live versions have changed: serve ``state.functions.live`` and nothing else."""
+
+    def build(self) -> None:
+        """There are pending images."""
+
+    async def prepare(self, spec: FunctionSpec) -> None:
+        """Check that this function can run here and make it ready. Raises InvalidRequest naming what cannot be had."""
+
+    def url(self, environment: str, label: str) -> str:
+        """The address to print for a web function with this label."""
+
+    def blob_url(self, host: str, ticket: str) -> str:
+        """The address of ``/_blob/<ticket>`` for a client that dialled ``host`` (empty: unknown)."""
+
+    def containers(self) -> list[RunningContainer]:
+        """Containers alive now."""
+
+    async def stop_container(self, container_id: str) -> None:
+        """End a container. Raises NotFound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    config: Config
+    database: Database
+    watch: Watch
+    blobs: BlobStore
+    services: Services
+    caller: Caller = field(default_factory=Caller)
+    clock: Callable[[], float] = time.time
+
+    def of(self, caller: Caller) -> Context:
+        """The same context for one call."""
+        return replace(self, caller=caller)
+
+    @property
+    def now(self) -> float:
+        """Unix seconds."""
+        return self.clock()
+
+
+def call_topic(call_id: str) -> str:
+    """Woken when a call has a new output or item."""
+    return f"call/{call_id}"
+
+
+def image_topic(image_id: str) -> str:
+    """Woken when an image's status changes or its build has printed something."""
+    return f"image/{image_id}"
+
+
+def logs_topic(app_id: str) -> str:
+    """Woken when an app has new log records, or has ended."""
+    return f"logs/{app_id}"

@@ -1,0 +1,151 @@
+"""Functions: announced, created (checked, stored as a definition), looked up by name or id."""
+
+from __future__ import annotations
+
+from ionian.api import definitions, fields
+from ionian.api.context import Context
+from ionian.errors import InvalidRequest, NotFound, Unimplemented
+from ionian.model import FunctionSpec
+from ionian.state import apps, functions, labels
+from ionian.state.database import Row, Tx
+from ionian.wire import api_pb2, set_old_web_url
+
+
+async def FunctionPrecreate(
+    ctx: Context, request: api_pb2.FunctionPrecreateRequest
+) -> api_pb2.FunctionPrecreateResponse:
+    """Gives a function its id before it is created, so that others can refer to it."""
+    if not request.function_name:
+        raise InvalidRequest("a function needs a name")
+    function_id = await ctx.database.write(
+        functions.precreate, request.app_id, request.function_name, request.existing_function_id, ctx.now
+    )
+    app = await ctx.database.read(apps.get, request.app_id)
+    url = _url(ctx, app, _label(ctx, app, request.function_name, request.webhook_config))
+    return api_pb2.FunctionPrecreateResponse(
+        function_id=function_id, handle_metadata=definitions.handle(request, request.app_id, "", url)
+    )
+
+
+async def FunctionCreate(ctx: Context, request: api_pb2.FunctionCreateRequest) -> api_pb2.FunctionCreateResponse:
+    """Checks and stores a definition. Nothing that is live changes until AppPublish."""
+    if request.HasField("function_data"):
+        raise Unimplemented(f"{request.function_data.function_name}: gpu is not built in this server yet")
+    function = request.function
+    if request.HasField("schedule") and not function.HasField("schedule"):  # where clients up to 0.64 put it
+        function.schedule.CopyFrom(request.schedule)
+    warnings = fields.check(function)
+    app = await ctx.database.read(apps.get, request.app_id)
+    label = _label(ctx, app, function.function_name, function.webhook_config)
+    function_id, definition_id, spec = await ctx.database.write(_store, ctx, app, request, label)
+    await ctx.services.prepare(spec)
+    url = _url(ctx, app, label)
+    answer = api_pb2.Function()
+    answer.CopyFrom(function)
+    answer.web_url = url
+    response = api_pb2.FunctionCreateResponse(
+        function_id=function_id,
+        function=answer,
+        function_data=definitions.function_data(answer),
+        handle_metadata=definitions.handle(function, app["app_id"], definition_id, url),
+        server_warnings=[api_pb2.Warning(message=message) for message in warnings],
+    )
+    set_old_web_url(response, url)
+    return response
+
+
+def _store(
+    tx: Tx, ctx: Context, app: Row, request: api_pb2.FunctionCreateRequest, label: str
+) -> tuple[str, str, FunctionSpec]:
+    function = request.function
+    if label:
+        host = labels.host(ctx.config.workspace, app["environment"], label)
+        functions.check_label(tx, host, app["app_id"], function.function_name)
+    if not function.image_id:
+        raise InvalidRequest(f"{function.function_name} has no image")
+    name, existing = function.function_name, request.existing_function_id
+    function_id = functions.precreate(tx, app["app_id"], name, existing, ctx.now)
+    definition_id = functions.define(
+        tx,
+        function_id,
+        definitions.settings_of(function, label),
+        function.image_id,
+        definitions.canonical(function),
+        ctx.caller.client_version,
+        ctx.now,
+    )
+    return function_id, definition_id, functions.spec(tx, definition_id)
+
+
+def _label(ctx: Context, app: Row, function: str, config: api_pb2.WebhookConfig) -> str:
+    """The web label of a function; empty when it has no web address."""
+    if not config.type:
+        return ""
+    ephemeral = app["state"] in (apps.EPHEMERAL, apps.DETACHED, apps.DETACHED_DISCONNECTED)
+    return labels.function_label(
+        ctx.config.workspace,
+        app["environment"],
+        app["name"] or app["description"],
+        function,
+        requested=config.requested_suffix,
+        dev_suffix=(config.ephemeral_suffix or "dev") if ephemeral else "",
+    )
+
+
+def _url(ctx: Context, app: Row, label: str) -> str:
+    return ctx.services.url(app["environment"], label) if label else ""
+
+
+def describe(ctx: Context, tx: Tx, function_id: str) -> tuple[api_pb2.FunctionData, api_pb2.FunctionHandleMetadata]:
+    """The current definition of a function, as clients want it. Raises NotFound."""
+    row = functions.current(tx, function_id)
+    app = apps.get(tx, functions.get(tx, function_id)["app_id"])
+    function = api_pb2.Function.FromString(row["definition"])
+    function.web_url = _url(ctx, app, row["web_label"])
+    handle = definitions.handle(function, app["app_id"], row["definition_id"], function.web_url)
+    return definitions.function_data(function), handle
+
+
+def find(tx: Tx, environment: str, app_name: str, tag: str, kind: str) -> str:
+    """The id of an object of a deployed app. Raises NotFound."""
+    app = apps.deployed(tx, environment or labels.MAIN, app_name)
+    if app is None:
+        raise NotFound(f"app {app_name!r} is not deployed in environment {environment or labels.MAIN!r}")
+    layout = apps.layout(tx, app["app_id"])
+    found = (layout.class_ids if kind == "class" else layout.function_ids).get(tag)
+    if found is None:
+        raise NotFound(f"app {app_name!r} has no {kind} {tag!r}")
+    return found
+
+
+async def FunctionGet(ctx: Context, request: api_pb2.FunctionGetRequest) -> api_pb2.FunctionGetResponse:
+    """A function of a deployed app, by name."""
+    if request.app_version:
+        raise Unimplemented("looking up a function in an older version of its app is not built in this server yet")
+
+    def look_up(tx: Tx) -> api_pb2.FunctionGetResponse:
+        function_id = find(tx, request.environment_name, request.app_name, request.object_tag, "function")
+        function, handle = describe(ctx, tx, function_id)
+        return api_pb2.FunctionGetResponse(function_id=function_id, function=function, handle_metadata=handle)
+
+    return await ctx.database.read(look_up)
+
+
+async def FunctionGetById(ctx: Context, request: api_pb2.FunctionGetByIdRequest) -> api_pb2.FunctionGetByIdResponse:
+    """A function by its id."""
+    function, handle = await ctx.database.read(lambda tx: describe(ctx, tx, request.function_id))
+    return api_pb2.FunctionGetByIdResponse(function=function, handle_metadata=handle)
+
+
+async def FunctionGetCurrentStats(
+    ctx: Context, request: api_pb2.FunctionGetCurrentStatsRequest
+) -> api_pb2.FunctionStats:
+    """How many containers a function has now. The backlog is the open inputs that are journalled."""
+
+    def backlog(tx: Tx) -> int:
+        functions.get(tx, request.function_id)
+        row = tx.one("SELECT COUNT(*) AS n FROM inputs WHERE function_id = ? AND finished = 0", request.function_id)
+        return int(row["n"]) if row else 0
+
+    running = [c for c in ctx.services.containers() if c.function_id == request.function_id]
+    return api_pb2.FunctionStats(backlog=await ctx.database.read(backlog), num_total_tasks=len(running))

@@ -1,0 +1,109 @@
+"""Around every call: authenticate, hand over the context, map errors to a gRPC status, count, log what was unexpected.
+
+The only place of the gRPC edge that catches everything; nothing below it knows a status code.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+
+from ionian import wire
+from ionian.api.context import Caller, Context
+from ionian.errors import IonianError, Unauthenticated
+from ionian.model import new_id
+from ionian.state import tokens
+
+UnaryRpc = Callable[[Context, Any], Awaitable[Any]]
+StreamRpc = Callable[[Context, Any], AsyncIterator[Any]]
+
+# Only what a client without a token needs to get one.
+WITHOUT_TOKEN = frozenset({"TokenFlowCreate", "TokenFlowWait"})
+
+log = logging.getLogger("ionian.api")
+
+
+class Guard:
+    """Wraps RPC functions into handlers of grpclib. ``calls`` and ``errors`` count by RPC name."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.calls: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+
+    def unary(self, name: str, function: UnaryRpc) -> Callable[[Any], Awaitable[None]]:
+        async def handle(stream: Any) -> None:
+            with self._edge(name):
+                context = await self._admit(name, stream)
+                request = await stream.recv_message()
+                await stream.send_message(await function(context, request))
+
+        return handle
+
+    def streaming(self, name: str, function: StreamRpc) -> Callable[[Any], Awaitable[None]]:
+        async def handle(stream: Any) -> None:
+            with self._edge(name):
+                context = await self._admit(name, stream)
+                request = await stream.recv_message()
+                messages = function(context, request)
+                assert isinstance(messages, AsyncGenerator)
+                async with aclosing(messages):
+                    async for message in messages:
+                        await stream.send_message(message)
+
+        return handle
+
+    async def _admit(self, name: str, stream: Any) -> Context:
+        """The context for this caller. Raises Unauthenticated."""
+        caller = caller_of(stream.metadata or {})
+        if name not in WITHOUT_TOKEN:
+            secret = str((stream.metadata or {}).get(wire.TOKEN_SECRET, ""))
+            if await self._context.database.read(tokens.check, caller.token_id, secret) is None:
+                raise Unauthenticated(_refusal(caller))
+        return self._context.of(caller)
+
+    @contextmanager
+    def _edge(self, name: str) -> Iterator[None]:
+        self.calls[name] += 1
+        try:
+            yield
+        except GRPCError:
+            self.errors[name] += 1
+            raise
+        except IonianError as error:
+            self.errors[name] += 1
+            raise GRPCError(Status[error.grpc], str(error)) from error
+        except (StreamTerminatedError, ConnectionError):
+            raise  # the client has gone: nobody to tell
+        except Exception as error:
+            self.errors[name] += 1
+            error_id = new_id("err")
+            log.exception("%s failed (%s)", name, error_id)
+            text = (
+                f"{name} failed inside the server: {type(error).__name__} ({error_id}; the server's log has the rest)"
+            )
+            raise GRPCError(Status.INTERNAL, text) from error
+
+
+def caller_of(metadata: Any) -> Caller:
+    """Who calls, from request metadata."""
+    kind = str(metadata.get(wire.CLIENT_TYPE, ""))
+    return Caller(
+        token_id=str(metadata.get(wire.TOKEN_ID, "")),
+        client_version=str(metadata.get(wire.CLIENT_VERSION, "")),
+        client_type=int(kind) if kind.isdigit() else 0,
+        host=str(metadata.get(wire.CLIENT_HOST, "")),
+        request_key=str(metadata.get(wire.IDEMPOTENCY_KEY, "")),
+    )
+
+
+def _refusal(caller: Caller) -> str:
+    if not caller.token_id:
+        return 'no token given; run: eval "$(ionian env)"'
+    return f'token {caller.token_id!r} is not valid on this server, or its secret is wrong; run: eval "$(ionian env)"'

@@ -1,0 +1,68 @@
+"""Assembles the service: for every RPC of the protocol the function of that name, or an UNIMPLEMENTED that names it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, NoReturn
+
+from grpclib.const import Cardinality, Handler
+
+from ionian import wire
+from ionian.api.context import Context
+from ionian.api.guard import Guard
+from ionian.errors import Unimplemented
+
+
+class Servicer:
+    """What a ``grpclib.server.Server`` takes: ``__mapping__`` gives its handlers by path."""
+
+    def __init__(self, mapping: dict[str, Handler], guard: Guard) -> None:
+        self._mapping = mapping
+        self.guard = guard
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return self._mapping
+
+
+def functions_of(modules: Sequence[ModuleType]) -> dict[str, Callable[..., Any]]:
+    """The RPC functions that these modules define, by name. Raises ValueError for a name that two of them define."""
+    names = {rpc.name for rpc in wire.rpcs()}
+    found: dict[str, Callable[..., Any]] = {}
+    for module in modules:
+        for name, value in vars(module).items():
+            if name not in names or getattr(value, "__module__", None) != module.__name__:
+                continue
+            if name in found:
+                raise ValueError(f"RPC {name} is defined in {found[name].__module__} and in {module.__name__}")
+            found[name] = value
+    return found
+
+
+def assemble(modules: Sequence[ModuleType], context: Context) -> Servicer:
+    """The service of these modules. Raises ValueError when a function does not fit its RPC."""
+    found, guard = functions_of(modules), Guard(context)
+    mapping: dict[str, Handler] = {}
+    for rpc in wire.rpcs():
+        function = found.get(rpc.name) or _missing(rpc)
+        if inspect.isasyncgenfunction(function) != rpc.streams:
+            raise ValueError(f"RPC {rpc.name} {'streams: make it an async generator' if rpc.streams else 'is unary'}")
+        wrap = guard.streaming if rpc.streams else guard.unary
+        cardinality = Cardinality.UNARY_STREAM if rpc.streams else Cardinality.UNARY_UNARY
+        mapping[rpc.path] = Handler(wrap(rpc.name, function), cardinality, rpc.request, rpc.response)
+    return Servicer(mapping, guard)
+
+
+def _missing(rpc: wire.Rpc) -> Callable[..., Any]:
+    def refuse() -> NoReturn:
+        raise Unimplemented(f"RPC {rpc.name} is not built in this server yet")
+
+    async def unary(ctx: Context, request: Any) -> Any:
+        refuse()
+
+    async def stream(ctx: Context, request: Any) -> Any:
+        refuse()
+        yield
+
+    return stream if rpc.streams else unary

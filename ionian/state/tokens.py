@@ -1,0 +1,42 @@
+"""Tokens: who may speak to this server. Only a digest of the secret is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from ionian.errors import NotFound
+from ionian.state.database import Row, Tx
+
+
+def digest(secret: str) -> str:
+    """What is stored of a secret. Secrets are random and long, so a plain SHA-256 is enough."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def ensure(tx: Tx, token_id: str, secret: str, name: str, now: float) -> None:
+    """Make this token valid (again)."""
+    tx.execute(
+        "INSERT INTO tokens (token_id, secret_sha256, name, created_at) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (token_id) DO UPDATE SET secret_sha256 = excluded.secret_sha256",
+        token_id,
+        digest(secret),
+        name,
+        now,
+    )
+
+
+def check(tx: Tx, token_id: str, secret: str) -> Row | None:
+    """The token's row when the secret is right. Compares in constant time, also for an unknown id."""
+    row = tx.one("SELECT * FROM tokens WHERE token_id = ?", token_id)
+    expected = row["secret_sha256"] if row else digest("")
+    right = hmac.compare_digest(expected, digest(secret))
+    return row if row is not None and right else None
+
+
+def get(tx: Tx, token_id: str) -> Row:
+    """The token's row. Raises NotFound."""
+    row = tx.one("SELECT * FROM tokens WHERE token_id = ?", token_id)
+    if row is None:
+        raise NotFound(f"token {token_id} not found")
+    return row

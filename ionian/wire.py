@@ -1,0 +1,114 @@
+"""The only importer of ``modal_proto``: the service, header names, what differs per client version."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.unknown_fields import UnknownFieldSet
+from modal_proto import api_pb2
+
+__all__ = ["Message", "api_pb2"]
+
+TOKEN_ID = "x-modal-token-id"
+TOKEN_SECRET = "x-modal-token-secret"
+CLIENT_VERSION = "x-modal-client-version"
+CLIENT_TYPE = "x-modal-client-type"
+CLIENT_HOST = "x-modal-host"  # the host name that the client dialled
+IDEMPOTENCY_KEY = "x-idempotency-key"
+
+SERVICE = "modal.client.ModalClient"
+_LABEL_REPEATED = 3  # of FieldDescriptor, before protobuf 7
+
+# Inline arguments and results up to this size, sync and async: one message instead of a blob round trip.
+MAX_INLINE_BYTES = 4 * 1024 * 1024
+
+# Which image builder a client gets, by its version (a client refuses one it does not know). First match from the top.
+BUILDER_VERSIONS: tuple[tuple[tuple[int, int], str], ...] = (
+    ((1, 2), "2025.06"),
+    ((1, 0), "2024.10"),
+    ((0, 0), "2024.04"),  # 2024.04 brings FastAPI, which programs of that time take for granted
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """One method of the service."""
+
+    name: str
+    path: str
+    request: type[Message]
+    response: type[Message]
+    streams: bool  # the server answers with a stream
+
+
+def rpcs() -> list[Rpc]:
+    """Every RPC of the installed protocol, in order of declaration. No client-streaming one exists in this service."""
+    service = api_pb2.DESCRIPTOR.services_by_name["ModalClient"]
+    return [
+        Rpc(
+            name=method.name,
+            path=f"/{service.full_name}/{method.name}",
+            request=GetMessageClass(method.input_type),
+            response=GetMessageClass(method.output_type),
+            streams=method.server_streaming,
+        )
+        for method in service.methods
+    ]
+
+
+def version_tuple(version: str) -> tuple[int, ...]:
+    """``1.6.4`` -> (1, 6, 4); what is not a number ends it."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in found.group().split(".")) if found else ()
+
+
+def builder_version(client_version: str) -> str:
+    """The image builder version for a client; an unknown client gets the newest."""
+    numbers = version_tuple(client_version)
+    if not numbers:
+        return BUILDER_VERSIONS[0][1]
+    return next(builder for first, builder in BUILDER_VERSIONS if numbers >= first)
+
+
+def retries_on_client(client_version: str) -> bool:
+    """Whether the client itself retries failed inputs of a sync call. Before 0.70 it left that to the server."""
+    numbers = version_tuple(client_version)
+    return not numbers or numbers >= (0, 70)
+
+
+def set_old_web_url(response: Message, url: str) -> None:
+    """Fill the field from which clients up to 0.64 read a function's address (its name defies plain Python)."""
+    setattr(response, "__deprecated_web_url", url)
+
+
+def unknown_fields(message: Message) -> list[int]:
+    """Numbers of fields that this protocol does not know: the client is newer."""
+    found: Any = UnknownFieldSet(message)
+    return sorted({entry.field_number for entry in found})
+
+
+def given_fields(message: Message) -> list[str]:
+    """Names of fields that are not at their default. A nested message that holds only defaults counts as default."""
+    return [field.name for field, value in message.ListFields() if _given(field, value)]
+
+
+def _given(field: FieldDescriptor, value: Any) -> bool:
+    if field.message_type is None or is_repeated(field):
+        return True
+    return bool(value.ListFields())
+
+
+def is_repeated(field: FieldDescriptor) -> bool:
+    """Whether a field is a list or a map (asked differently since protobuf 6)."""
+    known = getattr(field, "is_repeated", None)
+    return bool(getattr(field, "label") == _LABEL_REPEATED if known is None else known)  # noqa: B009 - gone in protobuf 7
+
+
+def field_names(message: type[Message]) -> set[str]:
+    """All field names of a message type."""
+    return {field.name for field in message.DESCRIPTOR.fields}
