@@ -1,0 +1,124 @@
+"""Fixtures of the end-to-end tests: real clients in venvs of their own, one shared server, homes for single tests."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import uv
+
+from tests.e2e import leftovers
+from tests.e2e.gate import Gate, gate
+from tests.e2e.machine import Client, Machine, clean_environ, until
+
+ROOT = Path(__file__).parents[2]
+IRIS = ROOT / "examples" / "iris"
+APPS = Path(__file__).parent / "apps"
+OLD, NEW = "0.73.173", "1.6.4"
+_NEWEST_PYTHON_OF_OLD = (3, 12)  # its image builders stop there
+
+
+@pytest.fixture(scope="session")
+def uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all homes and venvs of this session, so that a package is fetched once."""
+    return tmp_path_factory.mktemp("uv-cache")
+
+
+def _uv(cache: Path, *arguments: str, cwd: Path | None = None) -> str:
+    command = [uv.find_uv_bin(), *arguments]
+    environ = {**clean_environ(), "UV_CACHE_DIR": str(cache)}
+    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def client(uv_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Client]:
+    """A real client of that version, installed once a session."""
+    made: dict[str, Client] = {}
+
+    def get(version: str) -> Client:
+        if version not in made:
+            prefix = tmp_path_factory.mktemp(f"client-{version}") / "venv"
+            _uv(uv_cache, "venv", "--quiet", "--python", _python(version, uv_cache), str(prefix))
+            _uv(uv_cache, "pip", "install", "--quiet", "--python", str(prefix), f"modal=={version}")
+            made[version] = Client(version, prefix)
+        return made[version]
+
+    return get
+
+
+def _python(version: str, cache: Path) -> str:
+    """The interpreter for that client: ours, or for an old client an older one where ours is too new for it."""
+    if version != OLD or sys.version_info[:2] <= _NEWEST_PYTHON_OF_OLD:
+        return sys.executable
+    return _uv(cache, "python", "find", "--no-project", "--system", ">=3.10,<3.13")
+
+
+@pytest.fixture(scope="session")
+def new_client(client: Callable[[str], Client]) -> Client:
+    return client(NEW)
+
+
+@pytest.fixture(scope="session")
+def project(uv_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the iris example with its model trained by its own train.py."""
+    directory = tmp_path_factory.mktemp("project") / "iris"
+    shutil.copytree(IRIS, directory, ignore=shutil.ignore_patterns("*.pkl", "__pycache__"))
+    said = _uv(uv_cache, "run", "--no-project", "--python", sys.executable, "--script", "train.py", cwd=directory)
+    assert "accuracy" in said
+    return directory
+
+
+@pytest.fixture(scope="session")
+def make_machine(uv_cache: Path) -> Callable[[Path], Machine]:
+    """A machine in that directory, not started."""
+
+    def make(directory: Path) -> Machine:
+        home = directory / "home"
+        home.mkdir(parents=True)
+        (home / "uv-cache").symlink_to(uv_cache)
+        return Machine(home, directory / "user")
+
+    return make
+
+
+def _stopped_without_trace(machine: Machine) -> None:
+    machine.close()
+    until(lambda: not leftovers.find(machine.config), f"nothing left; left: {leftovers.find(machine.config)}", 10)
+    if machine.config.run.parent != machine.home:
+        shutil.rmtree(machine.config.run, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server(make_machine: Callable[[Path], Machine], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """The server that most tests share."""
+    machine = make_machine(tmp_path_factory.mktemp("shared"))
+    machine.up()
+    yield machine
+    _stopped_without_trace(machine)
+
+
+@pytest.fixture
+def machine(make_machine: Callable[[Path], Machine], tmp_path: Path) -> Iterator[Machine]:
+    """A home of its own for one test, not started; whatever runs on it at the end is stopped without a trace."""
+    made = make_machine(tmp_path)
+    yield made
+    _stopped_without_trace(made)
+
+
+@pytest.fixture
+def held() -> Iterator[Gate]:
+    with gate() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def holding(server: Machine, new_client: Client) -> Machine:
+    """The shared server with apps/holding.py deployed."""
+    server.modal(new_client, "deploy", "holding.py", cwd=APPS)
+    return server
