@@ -7,9 +7,12 @@ nothing polls for readiness. Whoever connects learns that it is ready (or failed
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
+from ionian.images.request import BuildDone as BuildDone
+from ionian.images.request import BuildOutput as BuildOutput
+from ionian.images.request import BuildRequest as BuildRequest
 from ionian.model import ContainerSpec, FunctionSpec, MountFile, RunningContainer
 
 
@@ -37,39 +40,6 @@ class WorkerLost:
 
 
 Event = ContainerExited | LogsWritten | WorkerLost
-
-
-@dataclass(frozen=True, slots=True)
-class BuildRequest:
-    """An image to build: the base chain's layers are already there. JSON-able."""
-
-    image_id: str
-    python_version: str  # series
-    base_layers: tuple[str, ...]  # layer digests, bottom first
-    steps: tuple[Mapping[str, object], ...]  # ops of images.recipe, as JSON
-    context_mount: tuple[MountFile, ...] = ()  # files for COPY
-    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    workdir: str = ""
-    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    force: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class BuildOutput:
-    """A piece of build output."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class BuildDone:
-    """The built image: all layers (base included), environment, working directory."""
-
-    layers: tuple[str, ...]
-    env: tuple[tuple[str, str], ...]
-    workdir: str
-    python_version: str
-    metadata: Mapping[str, object]
 
 
 class Engine(Protocol):

@@ -1,1 +1,1 @@
-"""WHAT a container runs on: recipes, layers, builds."""
+"""WHAT a container sees: recipes, layers, builds, client packages. Nothing here knows functions or calls."""

@@ -1,0 +1,207 @@
+"""Layers on disk: ``layers/DIGEST/tree`` is data that nobody writes to, ``meta.json`` beside it says what it is.
+
+A layer is whole or absent: it is made in a staging directory and renamed. What a crash left is removed when the store
+opens. (File data is not synced: after a power loss, not a kill, a layer may be damaged; ``force_build`` makes it anew.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ionian.blobs.store import BlobStore
+from ionian.config import Config
+from ionian.errors import InvalidRequest, NotFound
+from ionian.model import MountFile
+
+_STAGING = ".staging-"
+_MODES = {"tmp": 0o1777, "var/tmp": 0o1777, "root": 0o700}  # a layer's directory gives its mode to the one below
+
+
+@dataclass(frozen=True, slots=True)
+class LayerMeta:
+    """What a layer is. ``packages``: "name==version" of what it installs."""
+
+    what: str
+    command: str
+    parents: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    files: int = 0
+    bytes: int = 0
+
+
+class Layers:
+    """All layers and client mounts of this machine."""
+
+    def __init__(self, config: Config) -> None:
+        self.root = config.layers
+        self._mounts = config.home / "mounts"
+
+    def clean(self) -> None:
+        """Remove what a crash left half-made. Only before anything is being made."""
+        for root in (self.root, self._mounts):
+            for entry in root.glob(_STAGING + "*"):
+                remove_tree(entry)
+
+    def has(self, digest: str) -> bool:
+        return (self.root / digest / "meta.json").is_file()
+
+    def path(self, digest: str) -> Path:
+        """The tree of a layer, relative to the container's root. Raises NotFound."""
+        if not self.has(digest):
+            raise NotFound(f"image layer {digest[:12]} is not on this machine; deploy again to build it")
+        return self.root / digest / "tree"
+
+    def meta(self, digest: str) -> LayerMeta:
+        """Raises NotFound."""
+        self.path(digest)
+        raw = json.loads((self.root / digest / "meta.json").read_text())
+        return LayerMeta(**{**raw, "parents": tuple(raw["parents"]), "packages": tuple(raw["packages"])})
+
+    def current(self, key: str) -> str | None:
+        """The layer made last for ``key``: the one of that digest, or what a forced build made in its stead."""
+        ref = self.root / "refs" / key
+        digest = ref.read_text() if ref.is_file() else key
+        return digest if self.has(digest) else None
+
+    def stage(self) -> Path:
+        """A private directory with an empty ``tree``, on the file system of the store."""
+        (self.root / "refs").mkdir(parents=True, exist_ok=True)
+        path = self.root / (_STAGING + secrets.token_hex(8))
+        (path / "tree").mkdir(parents=True)
+        path.chmod(0o755)
+        (path / "tree").chmod(0o755)
+        return path
+
+    def commit(self, stage: Path, key: str, meta: LayerMeta, *, force: bool = False) -> str:
+        """Make the staged tree the layer of ``key``; returns its digest. An existing layer is kept unless ``force``.
+
+        A forced one gets a digest of its own and becomes the current one: containers may still run on the old one.
+        """
+        digest = f"{key[:48]}{secrets.token_hex(8)}" if force and self.has(key) else key
+        files, size = _weigh(stage / "tree")
+        record = asdict(meta) | {"files": files, "bytes": size}
+        for entry in stage.iterdir():
+            if entry.name != "tree":
+                remove_tree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        _write_synced(stage / "meta.json", json.dumps(record, indent=1))
+        if self.has(digest):
+            remove_tree(stage)
+            return digest
+        os.rename(stage, self.root / digest)
+        if digest != key:
+            pointer = self.root / "refs" / f".{key}"
+            _write_synced(pointer, digest)
+            os.replace(pointer, self.root / "refs" / key)
+        _sync_directory(self.root)
+        return digest
+
+    def mount_path(self, digest: str) -> Path:
+        """Where the tree of a client mount is, once ``mount_layer`` made it."""
+        return self._mounts / digest
+
+    def mount_layer(self, files: Sequence[MountFile], digest: str, blobs: BlobStore) -> Path:
+        """The tree of a client mount, made when it is not there. Raises NotFound naming a file without content."""
+        final = self.mount_path(digest)
+        if final.is_dir():
+            return final
+        stage = self._mounts / (_STAGING + secrets.token_hex(8))
+        try:
+            stage.mkdir(parents=True)
+            stage.chmod(0o755)
+            for file in files:
+                place(stage, file, blobs)
+            os.rename(stage, final)
+        finally:
+            remove_tree(stage)
+        return final
+
+
+def inside(tree: Path, path: str) -> Path:
+    """Where the container path ``path`` lies in ``tree``. Raises InvalidRequest when it would leave it."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts or not parts or "\0" in path:
+        raise InvalidRequest(f"{path!r} is not a path of a file inside a container")
+    return tree.joinpath(*parts)
+
+
+def place(tree: Path, file: MountFile, blobs: BlobStore, mode: int = 0) -> None:
+    """Put one file of a mount into ``tree``: a hard link of its blob where that will do, else a copy."""
+    try:
+        source = blobs.path(file.sha256)
+    except NotFound as error:
+        raise NotFound(
+            f"the content of {file.path} was never uploaded (SHA-256 {file.sha256}); deploy again"
+        ) from error
+    target = inside(tree, file.path)
+    make_parents(tree, target)
+    wanted = ((mode or file.mode or 0o644) & 0o777) | 0o444
+    if not wanted & 0o111 and stat.S_IMODE(source.stat().st_mode) & 0o444 == 0o444:
+        try:
+            target.unlink(missing_ok=True)
+            os.link(source, target)
+            return
+        except OSError:
+            pass  # another file system, or too many links
+    shutil.copyfile(source, target)
+    target.chmod(wanted)
+
+
+def make_parents(tree: Path, target: Path) -> None:
+    """The directories above ``target`` inside ``tree``, readable by every user whatever the umask is."""
+    missing = []
+    parent = target.parent
+    while parent != tree and not parent.is_dir():
+        missing.append(parent)
+        parent = parent.parent
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o755, exist_ok=True)
+        folder.chmod(_MODES.get(str(folder.relative_to(tree)), 0o755))
+
+
+def readable(tree: Path) -> None:
+    """Let every user read ``tree`` (containers may run under another uid). Only for trees without private files."""
+    for folder, _, names in os.walk(tree):
+        for path, wanted in [(folder, 0o755), *((os.path.join(folder, name), 0o444) for name in names)]:
+            status = os.lstat(path)
+            if (stat.S_ISREG(status.st_mode) or path == folder) and status.st_mode & wanted != wanted:
+                os.chmod(path, stat.S_IMODE(status.st_mode) | wanted)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory, also one with directories that were made read-only."""
+    if not path.exists():
+        return
+    for folder, _, _ in os.walk(path):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            os.chmod(folder, 0o700)
+    shutil.rmtree(path, ignore_errors=False)
+
+
+def _weigh(tree: Path) -> tuple[int, int]:
+    files = size = 0
+    for folder, _, names in os.walk(tree):
+        for name in names:
+            files, size = files + 1, size + os.lstat(os.path.join(folder, name)).st_size
+    return files, size
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
