@@ -43,6 +43,9 @@ class ProcessRuntime:
                 "a build step that runs a command needs the namespaces runtime, which does not work here: "
                 "run `ionian doctor`"
             )
+        for bind in spec.binds:
+            if not bind.source.exists():
+                raise InvalidRequest(f"cannot show {bind.source} for {bind.target}: it does not exist")
         runtime, home = spec.scratch / ".runtime", spec.scratch / "root"
         made = Made(paths=(home, runtime), alone=True)
         made.save(spec.scratch)
@@ -50,17 +53,12 @@ class ProcessRuntime:
             env = venvs.prepare(self._envs, spec.layers, spec.interpreter)
             for _ in trees.build([layer / "root" for layer in reversed(spec.layers)], home, trees.copy):
                 await asyncio.sleep(0)
-        except OSError as error:
+        except BaseException as error:
             container.discard(made)
-            raise ContainerFailed(f"cannot make what the container needs: {error}") from error
-        limit = spec.resources.memory_limit_mib
-        plan = Plan(
-            argv=tuple(str(env / "bin/python") if word == "{python}" else word for word in spec.argv),
-            env=_environment(spec.env, env),
-            cwd=_inside(spec.cwd, home),
-            limits=((_RLIMIT_DATA, limit * 1024 * 1024),) if limit is not None else (),
-        )
-        return await container.start(spec, plan, made, self._launcher)
+            if isinstance(error, OSError):
+                raise ContainerFailed(f"cannot make what the container needs: {error}") from error
+            raise
+        return await container.start(spec, _plan(spec, env, home), made, self._launcher)
 
     def adopt(self, container_id: str, pid: int, start_time: int, scratch: Path) -> Container | None:
         """See ``Runtime``."""
@@ -81,6 +79,16 @@ class ProcessRuntime:
     def release(self, owner: str) -> None:
         """See ``Runtime``: remove those links."""
         self._links.release(owner)
+
+
+def _plan(spec: SandboxSpec, env: Path, home: Path) -> Plan:
+    limit = spec.resources.memory_limit_mib
+    return Plan(
+        argv=tuple(str(env / "bin/python") if word == "{python}" else word for word in spec.argv),
+        env=_environment(spec.env, env),
+        cwd=_inside(spec.cwd, home),
+        limits=((_RLIMIT_DATA, limit * 1024 * 1024),) if limit is not None else (),
+    )
 
 
 def _environment(env: Mapping[str, str], venv: Path) -> dict[str, str]:
