@@ -45,7 +45,10 @@ class NamespacesRuntime:
         """Start a container. Raises InvalidRequest (the program cannot run) or ContainerFailed (its surroundings)."""
         base = self._base(spec.interpreter)
         work = _work_directory(spec)
-        made = Made(paths=(*({work} - {spec.scratch / ".runtime"}), spec.scratch / ".runtime"), hollow=_hollow(spec))
+        made = Made(
+            paths=(*({work} - {spec.scratch / ".runtime"}), spec.scratch / ".runtime"),
+            hollow=_hollow(spec, self._rootless),
+        )
         made.save(spec.scratch)
         try:
             plan = self._plan(spec, base, self._overlays(spec, base, work))
@@ -119,7 +122,7 @@ class NamespacesRuntime:
         upper.chmod(0o755)  # becomes the mode of "/"
         names = _Names(runtime / "names")
         overlays = []
-        for number, at in enumerate(_points(spec)):
+        for number, at in enumerate(_points(spec, self._rootless)):
             lowers = [layer / at for layer in reversed(spec.layers) if not at or (layer / at).is_dir()]
             (upper / at).mkdir(parents=True, exist_ok=True)
             (work / f"w{number}").mkdir()
@@ -146,7 +149,9 @@ class NamespacesRuntime:
                 (policy / "sbin").mkdir(parents=True, exist_ok=True)
                 (policy / "sbin/policy-rc.d").write_text(_POLICY)
                 (policy / "sbin/policy-rc.d").chmod(0o755)
-            return [policy, Path("/usr")]
+            return [policy, *([skeleton.own_directories(self._state)] if self._rootless else []), Path("/usr")]
+        if at == "var/lib/dpkg" and self._rootless:
+            return [skeleton.own_packages(self._state)]
         return [Path("/", at)]
 
 
@@ -164,19 +169,20 @@ class _Names:
         return name
 
 
-def _points(spec: SandboxSpec) -> list[str]:
-    """Where overlays are mounted, outermost first."""
-    state = [path for path in PACKAGE_STATE if spec.build and os.access(Path("/", path), os.R_OK)]
+def _points(spec: SandboxSpec, rootless: bool) -> list[str]:
+    """Where overlays are mounted, outermost first. An ordinary user's apt begins without lists and archives."""
+    wanted = PACKAGE_STATE[: 1 if rootless else None] if spec.build else ()
+    state = [path for path in wanted if Path("/", path).is_dir()]
     return ["", "usr", "usr/local", *state]
 
 
-def _hollow(spec: SandboxSpec) -> tuple[Path, ...]:
+def _hollow(spec: SandboxSpec, rootless: bool) -> tuple[Path, ...]:
     """Directories that a kept upper has only because an overlay is mounted there, deepest first."""
     if spec.upper is None:
         return ()
-    found = {spec.upper / at for at in _points(spec)} | {
-        parent for at in _points(spec) for parent in (spec.upper / at).parents if spec.upper in parent.parents
-    }
+    found: set[Path] = set()
+    for at in filter(None, _points(spec, rootless)):
+        found |= {spec.upper / at, *(spec.upper / parent for parent in Path(at).parents)}
     return tuple(sorted(found - {spec.upper}, key=lambda path: -len(path.parts)))
 
 

@@ -182,6 +182,54 @@ def fill_venv(directory: Path, executable: Path, series: str) -> None:
         (directory / "bin" / name).symlink_to(target)
 
 
+def own_directories(state: Path) -> Path:
+    """The host's /usr as empty directories of our own. Above it, they let an ordinary user's build add files to it."""
+    target = state / f"usr-{_packages_digest()}"
+    if not target.is_dir():
+        _make(target, lambda path: _fill_directories(Path("/usr"), path))
+    return target
+
+
+def own_packages(state: Path) -> Path:
+    """A copy of the host's /var/lib/dpkg, for builds of an ordinary user, who may not lock the original."""
+    target = state / f"dpkg-{_packages_digest()}"
+    if not target.is_dir():
+        _make(target, _fill_packages)
+    return target
+
+
+def _fill_packages(target: Path) -> None:
+    def place(source: Path, copied: Path, info: os.stat_result) -> None:
+        if os.access(source, os.R_OK):
+            shutil.copy2(source, copied)
+
+    trees.finish(trees.build([Path("/var/lib/dpkg")], target, place))
+    triggers = target / "triggers/File"
+    if triggers.is_file():  # indexing manual pages changes to user "man", whom a single mapped user cannot become
+        lines = triggers.read_text().splitlines(keepends=True)
+        triggers.write_text(
+            "".join(line for line in lines if line.split()[-1:] not in (["man-db"], ["man-db/noawait"]))
+        )
+
+
+def _packages_digest() -> str:
+    """Changes when packages of the host do."""
+    marks = [LAYOUT]
+    for path in ("/var/lib/dpkg/status", "/usr/lib", "/usr/share", "/usr/bin"):
+        with contextlib.suppress(OSError):
+            marks.append(f"{path} {os.stat(path).st_mtime_ns}")
+    return hashlib.sha256(repr(marks).encode()).hexdigest()[:24]
+
+
+def _fill_directories(source: Path, target: Path) -> None:
+    for entry in os.scandir(source):
+        if entry.is_dir(follow_symlinks=False) and not (source == Path("/usr") and entry.name == "local"):
+            with contextlib.suppress(PermissionError):
+                os.listdir(entry.path)  # one that we cannot read stays the host's
+                (target / entry.name).mkdir()
+                _fill_directories(Path(entry.path), target / entry.name)
+
+
 def per_start(directory: Path, hostname: str) -> None:
     """Write what changes from start to start into ``directory``: today's name servers, and the container's name."""
     directory.mkdir(exist_ok=True)
