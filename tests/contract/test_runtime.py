@@ -512,6 +512,50 @@ async def test_what_exists_is_never_overwritten(box: Box, tmp_path_factory: pyte
     assert (place / "model").read_text() == "the host's\n"
 
 
+_INSIDE = """
+import asyncio, os, sys
+from pathlib import Path
+from ionian.errors import Unavailable
+from ionian.runtimes import probe
+from ionian.runtimes.runtime import SandboxSpec
+
+async def main():
+    try:
+        await probe.choose("namespaces", Path("/tmp/state"))
+    except Unavailable as error:
+        print("REFUSED", error)
+    runtime = await probe.choose("auto", Path("/tmp/state"))
+    print("LEVEL", runtime.level.value)
+    print("DETAILS", *runtime.details, flush=True)
+    os.mkdir("/tmp/scratch")
+    spec = SandboxSpec("inner", ("{python}", "-c", "print('RAN')"), {}, "/root", (),
+        probe.own_interpreter(), scratch=Path("/tmp/scratch"))
+    process = await runtime.start(spec)
+    print("END", await process.wait())
+    await process.reap()
+    print("LEFT", os.listdir("/tmp/scratch"))
+
+asyncio.run(main())
+"""
+
+
+async def test_where_nothing_can_be_mounted_processes_are_used(box: Box) -> None:
+    """One of our own containers is such a place, much like Docker: no rights to mount, /proc partly hidden."""
+    if not box.namespaces:
+        pytest.skip("needs the namespaces runtime to make the place")
+    code = Bind(REPOSITORY / "ionian", "/code/ionian")
+    env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": "/code"}
+    end, output = await box.run("{python}", "-c", _INSIDE, binds=(code,), env=env)
+    lines = dict(line.partition(" ")[::2] for line in output.splitlines())
+    assert end == Exit(0), output
+    assert lines["REFUSED"].startswith("the namespaces runtime does not work here: ")
+    assert lines["LEVEL"] == "process"
+    assert lines["REFUSED"].split(": ", 1)[1] in lines["DETAILS"]
+    assert "RAN" in lines
+    assert lines["END"] == str(Exit(0))
+    assert lines["LEFT"] == "[]"
+
+
 def test_the_whole_contract_as_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
     """This file again, with uid 65534: user namespaces, no control groups, layers of that user."""
     if os.geteuid() != 0:

@@ -1,0 +1,56 @@
+"""Choosing a runtime: settings, and failures explained with their fix."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from ionian.errors import ContainerFailed, InvalidRequest
+from ionian.model import Isolation
+from ionian.runtimes import probe, rootfs
+
+
+async def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="docker"):
+        await probe.choose("docker", tmp_path)
+
+
+async def test_process_is_taken_without_a_trial(tmp_path: Path) -> None:
+    runtime = await probe.choose("process", tmp_path / "new" / "state")
+    assert runtime.level is Isolation.PROCESS
+    assert "trusted code" in runtime.details[0]
+
+
+@pytest.mark.parametrize(
+    ("step", "number", "message", "rootless", "fix"),
+    [
+        ("namespaces", errno.EPERM, "unshare", True, "unprivileged_userns_clone"),
+        ("namespaces", errno.EPERM, "unshare", False, "CAP_SYS_ADMIN"),
+        ("namespaces", errno.ENOSPC, "unshare", True, "max_user_namespaces"),
+        ("root", errno.EINVAL, "mount overlay /x", True, "IONIAN_HOME"),
+        ("root", errno.EPERM, "mount proc /proc", True, "systempaths=unconfined"),
+        ("root", errno.EACCES, "mount bind /", True, "apparmor_restrict_unprivileged_userns"),
+    ],
+)
+def test_failures_say_what_to_do(step: str, number: int, message: str, rootless: bool, fix: str) -> None:
+    error = ContainerFailed(f"could not be set up ({step}: {message})")
+    error.step, error.errno = step, number  # type: ignore[attr-defined]
+    explained = probe.explain(error, rootless)
+    assert message in explained
+    assert fix in explained
+
+
+def test_the_plan_of_a_root_file_system() -> None:
+    overlays = [rootfs.Overlay("", ("0", "1"), "2", "3"), rootfs.Overlay("usr", ("4",), "5", "6")]
+    binds = [rootfs.Shown("/host/data", "/mnt/data", True)]
+    steps = rootfs.steps("/s/names", "/s/rootfs", overlays, binds, "box", network=True, root=False)
+    names = [step[0] for step in steps]
+    mounts = [step for step in steps if step[0] == "mount" and step[1] == "overlay"]
+    assert [mount[2] for mount in mounts] == ["/s/rootfs", "/s/rootfs/usr"]
+    assert all("userxattr" in mount[5] for mount in mounts)
+    assert mounts[0][5].split(",")[2:] == ["lowerdir=0:1", "upperdir=2", "workdir=3"]
+    assert names.index("pivot") < names.index("bind") < names.index("detach")
+    assert ("bind", "host/data", "/mnt/data", True, False) in steps  # from the old root, below the working directory
+    assert names[-1] == "loopback"
