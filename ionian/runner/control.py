@@ -7,6 +7,7 @@ next server. All methods run on the link's event loop; other threads come in thr
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, cast
@@ -32,6 +33,7 @@ class Control:
         self.greeting: Callable[[list[str]], bytes] = lambda working: b""  # first frame for every new server
         self.writable = threading.Event()  # a server is connected and keeps up: generators may go on
         self._server: Connection | None = None
+        self._stopping = False
         self._working: dict[str, None] = {}
         self._kept: dict[str, list[bytes]] = {}
         self._kept_bytes: dict[str, int] = {}
@@ -67,9 +69,14 @@ class Control:
             self._kept_bytes.pop(header["id"], None)
             self._wake()
         elif kind == frames.STOP:
-            self.on_stop(float(header.get("grace_s", 0.0)))
+            self.stop(float(header.get("grace_s", 0.0)))
         else:
             raise frames.ProtocolError(f"unexpected control frame {kind}")
+
+    def stop(self, grace_s: float) -> None:
+        """Take no more inputs (a server gives them to another container) and finish those that are here."""
+        self._stopping = True
+        self.on_stop(grace_s)
 
     def item(self, input_id: str, index: int, data_format: int, data: bytes) -> None:
         """One item of a generator. ``index`` counts from 1."""
@@ -108,8 +115,8 @@ class Control:
 
     def _accept(self, header: dict[str, Any], data: bytes) -> None:
         input_id = header["id"]
-        if input_id in self._working or input_id in self._kept:
-            return  # a restarted server offers what is already here
+        if self._stopping or input_id in self._working or input_id in self._kept:
+            return  # what is here already may be offered again by a restarted server
         self._working[input_id] = None
         self.on_input(header, data)
 
@@ -147,7 +154,7 @@ class Connection(asyncio.Protocol):
             for kind, payload in self._parser.feed(data):
                 self._control.receive(kind, payload)
         except (frames.ProtocolError, KeyError, ValueError) as error:
-            print(f"ionian: closing a control connection: {error}", flush=True)  # noqa: T201
+            print(f"ionian: closing a control connection: {error}", file=sys.stderr, flush=True)  # noqa: T201
             self.close()
 
     def send(self, frame: bytes) -> None:

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import failure
+from . import failure, frames
 from .client import GENERATOR_DONE, PICKLE, Client
 from .load import Target
 
+MAX_RESULT_BYTES = frames.MAX_PAYLOAD - 1024 * 1024  # pickled; the rest is for the frame's header
 SUCCESS, FAILURE, TERMINATED = 1, 2, 3  # the client's GenericStatus values
 
 
@@ -125,7 +126,10 @@ class Invoker:
 
     def _encode(self, value: Any, form: int, target: Target) -> bytes:
         try:
-            return self._client.encode(value, form)
+            data = self._client.encode(value, form)
+            if len(data) > MAX_RESULT_BYTES:
+                raise OverflowError(f"{len(data)} bytes are over the limit of {MAX_RESULT_BYTES}")
+            return data
         except Exception as error:
             name = getattr(target.function, "__name__", "the function")
             text = f"the result of {name}, a {type(value).__name__}, cannot be sent back: {error}"

@@ -39,6 +39,8 @@ def service(client: Client, launch: Launch) -> Service:
     message = None
     if launch.definition:
         message = client.function_message(Path(launch.definition).read_bytes())
+    if getattr(message, "batch_max_size", None):
+        raise NotBuilt("@modal.batched functions are not served yet")
     with client.importing():
         if launch.is_class:
             return _class_service(client, launch, message)

@@ -31,12 +31,19 @@ class Clock:
     def __init__(self) -> None:
         self._began = self._last = time.perf_counter()
         self.phases_ms: dict[str, float] = {}
+        self.ready = False  # servers may connect: from here on a failure is no failed start
 
     def mark(self, phase: str) -> None:
         now = time.perf_counter()
         self.phases_ms[phase] = round((now - self._last) * 1000, 1)
         self.phases_ms["total"] = round((now - self._began) * 1000, 1)
         self._last = now
+
+    def start(self) -> None:
+        """The load is over."""
+        self.mark("ready")
+        self.ready = True
+        gc.freeze()
 
 
 def main() -> None:
@@ -51,14 +58,20 @@ def main() -> None:
     environment.prepare(launch, os.environ.get("IONIAN_LIB", ""), container_id)
     clock.mark("prepare")
     client: Client | None = None
+    thresholds = gc.get_threshold()
+    gc.set_threshold(100_000, *thresholds[1:])  # imports make much and free little: collecting there is lost time
     try:
         if launch.compat:
             _install_compat()
         client = Client(container_id, launch.function_id)
         clock.mark("client")
+        gc.set_threshold(*thresholds)
         _serve(client, launch, listener, clock)
     except BaseException as error:  # noqa: BLE001  the edge: a start that fails is reported, whatever it raised
-        _report(client, error, listener)
+        if clock.ready:
+            failure.show(error)
+        else:
+            _report(client, error, listener)
         _leave(1)
     threading.Thread(target=_watchdog, daemon=True).start()
     sys.exit(0)
@@ -77,11 +90,8 @@ def _serve(client: Client, launch: spec.Launch, listener: socket.socket, clock: 
         _hooks(service.enter, loop)
         app = site.application(client, launch, service)
         clock.mark("web")
-        gc.freeze()
-        try:
-            loop.run_until_complete(site.serve(app, launch, listener, _greeter(clock)))
-        finally:
-            _hooks(service.exit, loop)
+        loop.run_until_complete(site.serve(app, launch, listener, _greeter(clock), clock.start))
+        _exit_hooks(service.exit, loop)
     else:
         _serve_calls(client, launch, service, listener, clock)
 
@@ -107,14 +117,11 @@ def _serve_calls(client: Client, launch: spec.Launch, service: Any, listener: so
     control.on_stop = Stopping(work.stop, work.cancel_all)
     greet = _greeter(clock)
     control.greeting = lambda working: greet({"web": False, "web_active": 0, "inputs": working})
-    signal.signal(signal.SIGTERM, lambda number, frame: station.post(control.on_stop, GRACE_S))
-    clock.mark("ready")
-    gc.freeze()
+    signal.signal(signal.SIGTERM, lambda number, frame: station.post(control.stop, GRACE_S))
+    clock.start()
     station.start(listener)
-    try:
-        work.run()
-    finally:
-        _hooks(service.exit, loop)
+    work.run()
+    _exit_hooks(service.exit, loop)
     station.finish()
 
 
@@ -132,6 +139,15 @@ def _hooks(hooks: list[Callable[..., Any]], loop: asyncio.AbstractEventLoop) -> 
         result = hook(*([None] * 3 if wants else []))
         if inspect.isawaitable(result):
             loop.run_until_complete(_awaited(result))
+
+
+def _exit_hooks(hooks: list[Callable[..., Any]], loop: asyncio.AbstractEventLoop) -> None:
+    """Run all of them; a failure is printed, for nothing can be done about it any more."""
+    for hook in hooks:
+        try:
+            _hooks([hook], loop)
+        except Exception as error:  # noqa: BLE001  the edge to user code
+            failure.show(error)
 
 
 async def _awaited(value: Any) -> Any:

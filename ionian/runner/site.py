@@ -49,8 +49,17 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 
-async def serve(app: Any, launch: Launch, listener: socket.socket, greet: Callable[[dict[str, Any]], bytes]) -> None:
-    """Serve until told to stop and drained. ``greet`` makes the first control frame for each server."""
+async def serve(
+    app: Any,
+    launch: Launch,
+    listener: socket.socket,
+    greet: Callable[[dict[str, Any]], bytes],
+    ready: Callable[[], None],
+) -> None:
+    """Serve until told to stop and drained. ``greet`` makes the first control frame for each server.
+
+    ``ready`` is called when the application has started; what is raised before is a failed start.
+    """
     stopped = asyncio.Event()
     control = Control(on_input=lambda header, data: None, on_cancel=lambda name: None, on_stop=lambda grace: None)
     link = Link(control.connect)
@@ -64,8 +73,9 @@ async def serve(app: Any, launch: Launch, listener: socket.socket, greet: Callab
     stop = Stopping(stopped.set, server.close)
     control.on_stop = stop
     control.greeting = lambda working: greet({"web": True, "web_active": server.active, "inputs": working})
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop, GRACE_S)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, control.stop, GRACE_S)
     link.open_web(server.protocol)
+    ready()
     await link.serve(listener)
     await stopped.wait()
     await server.drain()
