@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -57,12 +58,9 @@ def _sockets(places: tuple[bytes, ...], config: Config) -> Iterator[str]:
 
 
 def _cgroups(config: Config) -> Iterator[str]:
-    """Control groups that hold or held a container of ours (their names begin with its id)."""
+    """Control groups of this home. Their parent's name has the digest of a directory of the home."""
+    places = [config.home, config.home / "base", config.run, *config.home.glob("*/"), *config.run.glob("*/")]
+    names = {"ionian-" + hashlib.sha256(os.fsencode(place)).hexdigest()[:12] for place in places}
     for directory, folders, _ in os.walk(CGROUPS):
-        for folder in folders:
-            if "ta-" in folder and _is_ours(Path(directory) / folder):
-                yield f"cgroup {directory}/{folder}"
-
-
-def _is_ours(group: Path) -> bool:
-    return "ionian" in str(group)
+        for name in names.intersection(folders):
+            yield f"cgroup {directory}/{name}"
