@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from google.protobuf.empty_pb2 import Empty
 
-from ionian.api.context import Context, call_topic, logs_topic
+from ionian.api.context import Context
 from ionian.errors import NotFound
 from ionian.state import apps, calls, environments, labels
 from ionian.state.apps import Layout, Release
 from ionian.state.database import Row, Tx
+from ionian.state.watch import call_topic, logs_topic
 from ionian.wire import api_pb2
 
 HEARTBEAT_LIMIT_S = 300.0  # clients send one every 15 s

@@ -18,7 +18,7 @@ CHUNK_BYTES = 1 << 20
 
 
 async def BlobCreate(ctx: Context, request: api_pb2.BlobCreateRequest) -> api_pb2.BlobCreateResponse:
-    """An address to which a blob of this size and digest may be PUT once."""
+    """An address to which a blob of this size and digest may be PUT; again only with the same bytes (a retry)."""
     sha256 = base64.b64decode(request.content_sha256_base64).hex() if request.content_sha256_base64 else ""
     blob_id = await ctx.database.write(blobs.create, request.content_length, request.content_md5, sha256, ctx.now)
     ticket = await ctx.database.write(blobs.ticket, blob_id, blobs.PUT, ctx.now + TICKET_S)
@@ -78,10 +78,9 @@ async def _put(ctx: Context, ticket: str, body: AsyncIterator[bytes]) -> HttpAns
             raise InvalidRequest(f"{size} bytes were sent, {row['size']} were announced")
 
     sha256, size = await ctx.blobs.put_stream(checked())
-    if row["sha256"] and row["sha256"] != sha256:
+    if row["sha256"] and row["sha256"] != sha256:  # announced, or stored by an earlier attempt
         raise InvalidRequest(f"the bytes sent have the digest {sha256}, announced was {row['sha256']}")
     await ctx.database.write(blobs.stored, row["blob_id"], sha256, size)
-    await ctx.database.write(blobs.spend, ticket)
     return HttpAnswer(200, ((b"etag", b'"' + md5.hexdigest().encode() + b'"'),))
 
 

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Iterable
 from google.protobuf.empty_pb2 import Empty
 
 from ionian import wire
-from ionian.api.context import Context, call_topic
+from ionian.api.context import Context
 from ionian.errors import FailedPrecondition, InvalidRequest, Unimplemented
 from ionian.model import InputRef, Status
 from ionian.state import apps, blobs, calls, functions
 from ionian.state.calls import NewInput
 from ionian.state.database import Row, Tx
+from ionian.state.watch import call_topic
 from ionian.wire import api_pb2
 
 MAX_OUTSTANDING = 1000  # inputs of one .map in flight

@@ -74,18 +74,3 @@ class Context:
     def now(self) -> float:
         """Unix seconds."""
         return self.clock()
-
-
-def call_topic(call_id: str) -> str:
-    """Woken when a call has a new output or item."""
-    return f"call/{call_id}"
-
-
-def image_topic(image_id: str) -> str:
-    """Woken when an image's status changes or its build has printed something."""
-    return f"image/{image_id}"
-
-
-def logs_topic(app_id: str) -> str:
-    """Woken when an app has new log records, or has ended."""
-    return f"logs/{app_id}"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 from ionian import logs
-from ionian.api.context import Context, image_topic
+from ionian.api.context import Context
 from ionian.errors import Unimplemented
 from ionian.state import images
 from ionian.state.database import Row
+from ionian.state.watch import image_topic
 from ionian.wire import api_pb2
 
 LOG_BATCH = 500  # records in one message
+FRESH_S = 10.0  # a build that ended longer ago is not shown again (clients up to 0.64 follow every image)
 REFUSED = {
     "gpu_config": "gpu= of image steps",
     "secret_ids": "secrets in image steps",
@@ -65,11 +68,14 @@ def _result(row: Row) -> api_pb2.GenericResult:
 
 
 def _metadata(row: Row) -> api_pb2.ImageMetadata:
-    recipe = images.Recipe.decode(row["recipe"])
+    """What the build found out; clients show it, and decide by it what the container will have."""
+    found = json.loads(row["metadata"])
     return api_pb2.ImageMetadata(
-        python_version_info=f"Python {row['python_version']}" if row["python_version"] else "",
+        python_version_info=str(found.get("python_version_info", "")),
+        libc_version_info=str(found.get("libc_version_info", "")),
+        python_packages={str(name): str(version) for name, version in found.get("python_packages", {}).items()},
         workdir=row["workdir"] or None,
-        image_builder_version=recipe.builder_version,
+        image_builder_version=images.Recipe.decode(row["recipe"]).builder_version,
     )
 
 
@@ -84,7 +90,8 @@ async def ImageJoinStreaming(
         ticket = ctx.watch.ticket(image_topic(request.image_id))
         row = await ctx.database.read(images.get, request.image_id)
         done = row["status"] in (images.BUILT, images.FAILED)
-        if not done or request.include_logs_for_finished or row["finished_at"] >= row["created_at"]:
+        fresh = ctx.now - row["finished_at"] < FRESH_S
+        if not done or fresh or row["status"] == images.FAILED or request.include_logs_for_finished:
             while True:
                 records, cursor = logs.read(directory, cursor, LOG_BATCH)
                 if not records:

@@ -9,10 +9,11 @@ from itertools import groupby
 from pathlib import Path
 
 from ionian import logs
-from ionian.api.context import Context, logs_topic
+from ionian.api.context import Context
 from ionian.errors import InvalidRequest, NotFound
 from ionian.logs import Cursor, Record
 from ionian.state import apps
+from ionian.state.watch import logs_topic
 from ionian.wire import api_pb2
 
 BATCH = 500  # records in one message
