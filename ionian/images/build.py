@@ -163,6 +163,7 @@ class Builder:
             async with contextlib.aclosing(built) as output:
                 async for line in output:
                     yield line
+            remove_tree(step.tree / "tmp")  # what the tools left behind
             have = packages.installed((step.tree,), at.series).values()
             step.packages = tuple(sorted(f"{d.name}=={d.version}" for d in have))
             return

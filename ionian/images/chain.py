@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ionian.errors import BuildFailed
-from ionian.images.dockerfile import expand
+from ionian.images.dockerfile import expand, rooted
 from ionian.images.interpreters import Found
 from ionian.images.ops import Arg, Env, Shell, Workdir
 from ionian.images.request import BuildRequest
@@ -63,8 +63,7 @@ class Chain:
 
     def absolute(self, word: str) -> str:
         """A path of an instruction, expanded and made absolute against the working directory."""
-        path = posixpath.join(self.cwd, expand(word, self.variables))
-        return "/" + posixpath.normpath(path).lstrip("/")
+        return rooted(posixpath.join(self.cwd, expand(word, self.variables)))
 
     def environment(self) -> dict[str, str]:
         """The variables of a step, without secrets: part of what its layer depends on."""

@@ -22,7 +22,10 @@ from ionian.runtimes.runtime import Interpreter
 
 _OWN = ("modal", "synchronicity")
 _WARM = (  # writes the byte code of what containers import, and proves that the client works
-    "import sys; sys.path[:0] = sys.argv[1:]; import modal, modal._serialization, modal._runtime.user_code_imports"
+    "import sys, importlib; sys.path[:0] = sys.argv[1:]; import modal, modal._serialization\n"
+    "for name in ('modal._runtime.user_code_imports', 'modal._runtime.asgi', 'modal._partial_function', 'cbor2'):\n"
+    "    try: importlib.import_module(name)\n"
+    "    except ImportError: pass  # not in every version\n"
 )
 _making: dict[Path, asyncio.Task[Path]] = {}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ionian.blobs.store import BlobStore
 from ionian.images import whiteouts
 from ionian.images.chain import Chain, Step, failed
-from ionian.images.dockerfile import expand
+from ionian.images.dockerfile import expand, rooted
 from ionian.images.layers import inside, make_parents, place
 from ionian.images.ops import Copy
 from ionian.model import MountFile
@@ -62,13 +62,13 @@ def plan(op: Copy, chain: Chain, lower: Sequence[Path]) -> list[tuple[MountFile 
 
 def _matches(source: str, op: Copy, mount: Sequence[MountFile]) -> list[tuple[MountFile | bytes, str]]:
     """What ``source`` names, with each file's path below it ("" when the source is the file itself)."""
-    wanted = posixpath.normpath("/" + source)
+    wanted = rooted(source)
     for path, data in op.files:
         if path == wanted:
             return [(base64.b64decode(data), "")]
     exact: list[tuple[MountFile | bytes, str]] = []
     for file in mount:
-        path = posixpath.normpath("/" + file.path)
+        path = rooted(file.path)
         if path == wanted:
             return [(file, "")]
         if wanted == "/" or path.startswith(wanted + "/"):
@@ -83,7 +83,7 @@ def _globbed(pattern: str, mount: Sequence[MountFile]) -> list[tuple[MountFile |
     depth = pattern.count("/")
     found: list[tuple[MountFile | bytes, str]] = []
     for file in mount:
-        parts = posixpath.normpath("/" + file.path).split("/")
+        parts = rooted(file.path).split("/")
         head = parts[: depth + 1]
         if len(head) == depth + 1 and all(map(fnmatch.fnmatchcase, head, pattern.split("/"))):
             found.append((file, "/".join(parts[depth + 1 :]) or parts[-1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -122,6 +123,11 @@ def pairs(text: str) -> tuple[tuple[str, str], ...]:
     if not split or any(not name or not mark for name, mark, _ in split):
         raise InvalidRequest(f"ENV {text}: write NAME=value, with quotes around values that have blanks")
     return tuple((name, value) for name, _, value in split)
+
+
+def rooted(path: str) -> str:
+    """``path`` from the root of the context, where every source of COPY lies: ``/a`` for ``a``, ``./a`` and ``/a``."""
+    return "/" + posixpath.normpath(posixpath.join("/", path)).lstrip("/")
 
 
 def json_array(text: str) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from ionian.errors import InvalidRequest, Unimplemented
 from ionian.images import pipline
-from ionian.images.dockerfile import Instruction, instructions, json_array, pairs, words
+from ionian.images.dockerfile import Instruction, instructions, json_array, pairs, rooted, words
 from ionian.images.ops import (
     MATERIALISER,
     Arg,
@@ -220,7 +220,7 @@ def _with_context(op: Copy, reading: _Reading) -> Copy:
     """``op`` with those context files that came in the message; remembers text files for later ``pip install -r``."""
     carried: list[tuple[str, str]] = []
     for source in op.sources:
-        path = posixpath.normpath("/" + source)
+        path = rooted(source)
         data = reading.context_files.get(source, reading.context_files.get(path))
         if data is None:
             continue

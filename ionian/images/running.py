@@ -144,7 +144,7 @@ def _binds(tool: UvTool) -> tuple[Bind, ...]:
 
 
 def _with_files(path: str, index: bool) -> str:
-    """What to show of a local index: its pages name files beside it, so the directory above comes too (not one of /)."""
+    """What to show of a local index: its pages name files beside it, so its directory (not one of /) comes too."""
     parent = os.path.dirname(path.rstrip("/"))
     return parent if index and parent.count("/") > 1 else path
 
