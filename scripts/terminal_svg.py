@@ -1,4 +1,4 @@
-"""Record a real session into docs/terminal.svg: start, deploy, call, stop; every command really runs, on a fresh home."""
+"""Record a real session into docs/terminal.svg: start, deploy, call, stop; each command really runs on a fresh home."""
 
 from __future__ import annotations
 
