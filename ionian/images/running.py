@@ -46,7 +46,7 @@ async def run(
     spec = SandboxSpec(
         container_id=step.stage.name.strip("."),
         argv=tuple(argv),
-        env={**_host_settings(tool), **chain.environment(), **dict(step.environ)},
+        env={**_host_settings(tool), **_uv_settings(chain), **chain.environment(), **dict(step.environ)},
         cwd=chain.cwd,
         layers=step.lower,
         interpreter=chain.interpreter,
@@ -130,6 +130,12 @@ def _host_settings(tool: UvTool) -> dict[str, str]:
     kept = {n: v for n, v in tool.environ.items() if n.lower() in _PASSED_ON or n.startswith("UV_INDEX")}
     kept |= {n: v for n, v in tool.environ.items() if n in ("UV_DEFAULT_INDEX", "UV_FIND_LINKS", "UV_INSECURE_HOST")}
     return kept | dict(tool.pip) | {"PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+
+def _uv_settings(chain: Chain) -> dict[str, str]:
+    """For uv, as for pip, "the system's Python" is the image's: not the host's in /usr, which it would find first."""
+    own = {} if "VIRTUAL_ENV" in chain.env else {"UV_PYTHON": packages.PYTHON}
+    return {"UV_LINK_MODE": "copy", "UV_PYTHON_DOWNLOADS": "manual", **own}
 
 
 def _binds(tool: UvTool) -> tuple[Bind, ...]:

@@ -387,6 +387,10 @@ async def test_commands_run_in_a_sandbox_and_their_changes_stay(sandboxed: Image
     for text in ("/work", "hello you s3cret", "pip 2", "uv 0", "in-bash"):
         assert sandboxed.said(text), text
     assert await sandboxed.run(image, config, "/bin/cat", "said") == "hello you s3cret\n"
+    await sandboxed.build(
+        "RUN uv pip install --system six==1.16.0 && python -c 'import six; print(six.__file__)'", on=image
+    )
+    assert sandboxed.said(f"/{SITE}/six.py")
     child = await sandboxed.build("RUN [[ 1 ]] && echo still-bash", on=image)
     assert sandboxed.said("still-bash")
     again = await sandboxed.build("RUN [[ 1 ]] && echo still-bash", on=image)
