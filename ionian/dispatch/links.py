@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from ionian.runner import frames
 
@@ -34,9 +34,8 @@ class ControlLink(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(frames.CONTROL_PREFACE)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
+        self._transport.write(frames.CONTROL_PREFACE)
 
     def data_received(self, data: bytes) -> None:
         try:
