@@ -134,7 +134,13 @@ class Server:
             spec = pool.spec
             app = by_app.setdefault(
                 spec.app_id,
-                {"app_id": spec.app_id, "name": spec.app_name, "environment": spec.environment, "functions": []},
+                {
+                    "app_id": spec.app_id,
+                    "name": spec.app_name,
+                    "environment": spec.environment,
+                    "state": "deployed" if spec.version else "ephemeral",
+                    "functions": [],
+                },
             )
             app["functions"].append(
                 {
