@@ -155,8 +155,13 @@ def settings(version: int, resources: Resources) -> dict[str, list[tuple[str, st
     }
 
 
-def create(cgroups: Cgroups, container_id: str, resources: Resources) -> tuple[Path, ...]:
-    """Make a container's groups with its limits; returns the directories to join. Raises OSError, leaving nothing."""
+def groups(cgroups: Cgroups, container_id: str) -> tuple[Path, ...]:
+    """Pure: the directories of a container's groups."""
+    return tuple(dict.fromkeys(base / container_id for base in cgroups.bases.values()))
+
+
+def create(cgroups: Cgroups, container_id: str, resources: Resources) -> None:
+    """Make a container's groups with its limits. Raises OSError, leaving nothing."""
     made: list[Path] = []
     try:
         for controller, lines in settings(cgroups.version, resources).items():
@@ -175,7 +180,6 @@ def create(cgroups: Cgroups, container_id: str, resources: Resources) -> tuple[P
     except OSError:
         remove_once(tuple(made))
         raise
-    return tuple(made)
 
 
 def out_of_memory(groups: tuple[Path, ...]) -> bool:

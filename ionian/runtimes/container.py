@@ -222,10 +222,9 @@ def _marked(pid: int, mark: bytes) -> bool:
 async def start(spec: SandboxSpec, plan: Plan, made: Made, launcher: Path) -> Container:
     """Launch. Raises InvalidRequest (the program cannot be run) or ContainerFailed (its surroundings cannot be made).
 
-    Nothing is left after an error.
+    ``made`` has been saved. Nothing is left after an error.
     """
     try:
-        made.save(spec.scratch)
         container, error = await _launch(spec, plan, made, launcher)
     except BaseException:
         discard(made)

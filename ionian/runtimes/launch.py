@@ -15,7 +15,10 @@ import ctypes
 import marshal
 import os
 import sys
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing itself takes five milliseconds
+    from typing import Any, NoReturn
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -127,6 +130,7 @@ _STEPS: dict[str, Any] = {
     "mask": _mask,
     "mkdir": lambda path: os.makedirs(path, exist_ok=True),
     "symlink": os.symlink,
+    "file": lambda path, data: _write(path, data, os.O_CREAT | os.O_EXCL),
     "loopback": _loopback,
     "hostname": lambda name: check(libc.sethostname(name.encode(), len(name.encode())), "sethostname"),
 }
@@ -166,10 +170,10 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _write(path: str, data: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+def _write(path: str, data: str, flags: int = 0) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o644)
     try:
-        os.write(descriptor, data.encode())
+        os.write(descriptor, data.encode("utf-8", "surrogateescape"))
     finally:
         os.close(descriptor)
 
@@ -202,8 +206,7 @@ def main(plan_fd: int, status_fd: int) -> NoReturn:
         failure.step = "record"
         record = os.open(plan["record"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         failure.step = "cgroup"
-        for directory in plan["cgroups"]:
-            _write(f"{directory}/cgroup.procs", str(os.getpid()))
+        groups = [os.open(f"{group}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for group in plan["cgroups"]]
         failure.step = "namespaces"
         os.umask(0o022)
         user, group = os.geteuid(), os.getegid()
@@ -214,16 +217,23 @@ def main(plan_fd: int, status_fd: int) -> NoReturn:
             _write("/proc/self/uid_map", f"0 {user} 1")
             _write("/proc/self/gid_map", f"0 {group} 1")
         failure.step = "init"
+        gate, opener = os.pipe()
         pid = os.fork()
+        if pid:
+            os.write(status_fd, f"pid {pid}\n".encode())
+            failure.step = "cgroup"
+            for group in groups:  # takes up to 10 ms of waiting, so it happens while the init mounts
+                os.write(group, str(pid).encode())
+            os.write(opener, b"!")
+            os._exit(0)
     except OSError as error:
         failure.report(error)
-    if pid:
-        os.write(status_fd, f"pid {pid}\n".encode())
-        os._exit(0)
-    _init(plan, record, failure)
+    for descriptor in (opener, *groups):
+        os.close(descriptor)
+    _init(plan, record, gate, failure)
 
 
-def _init(plan: dict[str, Any], record: int, failure: _Failure) -> NoReturn:
+def _init(plan: dict[str, Any], record: int, gate: int, failure: _Failure) -> NoReturn:
     """Build the root file system, start the program, then reap and forward signals until it ends."""
     try:
         failure.step = "init"
@@ -236,6 +246,9 @@ def _init(plan: dict[str, Any], record: int, failure: _Failure) -> NoReturn:
         if plan["capabilities"] is not None:
             _limit_capabilities(plan["capabilities"])
         libc.prctl(_PR_SET_NAME, b"ionian-init", 0, 0, 0)
+        if not os.read(gate, 1):  # the launcher could not put us into the groups, and has said so
+            os._exit(126)
+        os.close(gate)
         failure.step = "program"
         child = os.fork()
     except OSError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from ionian.errors import ContainerFailed, InvalidRequest
@@ -46,19 +45,20 @@ class NamespacesRuntime:
         base = self._base(spec.interpreter)
         work = _work_directory(spec)
         made = Made(
+            groups=cgroups.groups(self._limits, spec.container_id),
             paths=(*({work} - {spec.scratch / ".runtime"}), spec.scratch / ".runtime"),
             hollow=_hollow(spec, self._rootless),
         )
         made.save(spec.scratch)
         try:
             plan = self._plan(spec, base, self._overlays(spec, base, work))
-            groups = cgroups.create(self._limits, spec.container_id, spec.resources)
+            cgroups.create(self._limits, spec.container_id, spec.resources)
         except (OSError, InvalidRequest) as error:
             container.discard(made)
             if isinstance(error, InvalidRequest):
                 raise
             raise ContainerFailed(f"cannot make what the container needs: {error}") from error
-        return await container.start(spec, plan, replace(made, groups=groups), self._launcher)
+        return await container.start(spec, plan, made, self._launcher)
 
     def adopt(self, container_id: str, pid: int, start_time: int, scratch: Path) -> Container | None:
         """See ``Runtime``."""
@@ -84,8 +84,6 @@ class NamespacesRuntime:
         return self._bases[interpreter]
 
     def _plan(self, spec: SandboxSpec, base: skeleton.Base, overlays: list[rootfs.Overlay]) -> Plan:
-        runtime = spec.scratch / ".runtime"
-        skeleton.per_start(runtime / "etc", spec.hostname)
         env = dict(spec.env)
         if base.relocate and spec.interpreter.shared_library:
             env["LD_LIBRARY_PATH"] = ":".join(filter(None, (f"{skeleton.RELOCATED}/lib", env.get("LD_LIBRARY_PATH"))))
@@ -102,10 +100,10 @@ class NamespacesRuntime:
             no_new_privileges=not spec.build,
             steps=tuple(
                 rootfs.steps(
-                    str(runtime / "names"),
-                    str(runtime / "rootfs"),
+                    os.path.realpath(spec.scratch / ".runtime/box"),
                     overlays,
-                    list(_binds(spec, base, runtime)),
+                    list(_binds(spec, base)),
+                    skeleton.per_start(spec.hostname),
                     spec.hostname,
                     spec.block_network,
                     not self._rootless,
@@ -114,27 +112,20 @@ class NamespacesRuntime:
         )
 
     def _overlays(self, spec: SandboxSpec, base: skeleton.Base, work: Path) -> list[rootfs.Overlay]:
-        """Make the upper and work directories, and a link with a short name for everything an overlay needs."""
+        """Plan the overlays, and make the upper and work directories they need."""
         runtime = spec.scratch / ".runtime"
         upper = spec.upper or runtime / "upper"
-        for directory in (runtime / "names", runtime / "rootfs", upper, work):
+        for directory in (runtime / "box", upper, work):
             directory.mkdir(exist_ok=True)
         upper.chmod(0o755)  # becomes the mode of "/"
-        names = _Names(runtime / "names")
         overlays = []
         for number, at in enumerate(_points(spec, self._rootless)):
             lowers = [layer / at for layer in reversed(spec.layers) if not at or (layer / at).is_dir()]
             (upper / at).mkdir(parents=True, exist_ok=True)
             (work / f"w{number}").mkdir()
             lowers += self._ground(at, base, spec.build)
-            overlays.append(
-                rootfs.Overlay(
-                    at,
-                    tuple(names.of(path) for path in lowers),
-                    names.of(upper / at),
-                    names.of(work / f"w{number}"),
-                )
-            )
+            places = [str(path.absolute()) for path in (upper / at, work / f"w{number}")]
+            overlays.append(rootfs.Overlay(at, tuple(str(path.absolute()) for path in lowers), *places))
         return overlays
 
     def _ground(self, at: str, base: skeleton.Base, build: bool) -> list[Path]:
@@ -153,20 +144,6 @@ class NamespacesRuntime:
         if at == "var/lib/dpkg" and self._rootless:
             return [skeleton.own_packages(self._state)]
         return [Path("/", at)]
-
-
-class _Names:
-    """Links with names of one to three letters, made in one directory."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._count = 0
-
-    def of(self, path: Path) -> str:
-        name = f"{self._count:x}"
-        self._count += 1
-        (self._directory / name).symlink_to(path.absolute())
-        return name
 
 
 def _points(spec: SandboxSpec, rootless: bool) -> list[str]:
@@ -194,14 +171,12 @@ def _work_directory(spec: SandboxSpec) -> Path:
     return spec.upper.with_name(f"{spec.upper.name}.work")
 
 
-def _binds(spec: SandboxSpec, base: skeleton.Base, runtime: Path) -> Iterator[rootfs.Shown]:
+def _binds(spec: SandboxSpec, base: skeleton.Base) -> Iterator[rootfs.Shown]:
     """Everything of the host that is shown besides overlays."""
     for name in skeleton.top_directories():
         yield rootfs.Shown(f"/{name}", f"/{name}", True)
     if base.relocate:
         yield rootfs.Shown(os.path.realpath(spec.interpreter.prefix), skeleton.RELOCATED, True)
-    for name in skeleton.PER_START:
-        yield rootfs.Shown(os.path.realpath(runtime / "etc" / name), f"/etc/{name}", True)
     for bind in spec.binds:
         if not bind.target.startswith("/"):
             raise InvalidRequest(f"the mount target {bind.target!r} is not an absolute path")

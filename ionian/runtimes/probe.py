@@ -87,7 +87,7 @@ def own_interpreter() -> Interpreter:
     prefix = Path(os.path.realpath(sys.base_prefix))
     executable = Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
     series = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    shared = any((prefix / "lib").glob(f"libpython{series}*.so*")) and not prefix.is_relative_to("/usr/bin")
+    shared = any((prefix / "lib").glob(f"libpython{series}*.so*"))
     return Interpreter(executable, prefix, series, shared)
 
 

@@ -6,7 +6,7 @@ upper inside the upper of the root, at the same path: together they are one tree
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,7 @@ CAPABILITIES = sum(1 << number for number in (0, 1, 3, 4, 5, 6, 7, 8, 10, 31))
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """One overlay. All paths but ``at`` are names in the directory the steps begin in, none longer than a few letters:
-    the options of a mount must fit a page."""
+    """One overlay: absolute host paths, and where it is mounted."""
 
     at: str  # path in the container without the leading slash; "" is the root
     lowers: tuple[str, ...]  # top first
@@ -52,27 +51,31 @@ class Shown:
 
 
 def steps(
-    start: str,
-    rootfs: str,
+    box: str,
     overlays: Sequence[Overlay],
     binds: Sequence[Shown],
+    files: Mapping[str, str],
     hostname: str,
     network: bool,
     root: bool,
 ) -> list[Step]:
-    """The steps, in order. ``start``: directory with the short names. ``rootfs``: an empty directory to mount at.
+    """The steps, in order. ``box``: an empty directory to mount things in. ``files``: texts to show, by name in /etc.
 
     ``network``: a network namespace of its own, with only a loopback. ``root``: no user namespace.
     """
     return [
         ("private",),
-        ("chdir", start),
-        *(_overlay(rootfs, overlay) for overlay in overlays),
-        ("pivot", rootfs),
+        ("mount", "tmpfs", box, "tmpfs", _QUIET, "mode=755"),
+        ("chdir", box),
+        ("mkdir", "root"),
+        *(("file", name, text) for name, text in files.items()),
+        *(step for number, overlay in enumerate(overlays) for step in _overlay(number, overlay)),
+        ("pivot", "root"),
         *_kernel(root, network),
         *_devices(root),
         ("mount", "tmpfs", "/run", "tmpfs", launch.MS_NOSUID | launch.MS_NODEV, "mode=755"),
         ("mkdir", "/run/lock"),
+        *(("bind", f"{box.lstrip('/')}/{name}", f"/etc/{name}", True, False) for name in files),
         *(("bind", shown.source.lstrip("/") or ".", shown.target, shown.read_only, False) for shown in binds),
         ("detach",),
         *(("try mask", path) for path in _MASKED),
@@ -81,11 +84,24 @@ def steps(
     ]
 
 
-def _overlay(rootfs: str, overlay: Overlay) -> Step:
+def _overlay(number: int, overlay: Overlay) -> list[Step]:
+    """Mount it, by links with names of a few letters: the options of a mount must fit a page."""
+    lowers = [f"{number}{_short(place)}" for place in range(len(overlay.lowers))]
+    upper, work = f"{number}-u", f"{number}-w"
+    named = zip((*lowers, upper, work), (*overlay.lowers, overlay.upper, overlay.work), strict=True)
     # userxattr: the only kind an ordinary user may make, and layers must mean the same to both kinds.
     # volatile: the end of a container must not sync the host's whole file system.
-    options = f"userxattr,volatile,lowerdir={':'.join(overlay.lowers)},upperdir={overlay.upper},workdir={overlay.work}"
-    return ("mount", "overlay", f"{rootfs}/{overlay.at}".rstrip("/"), "overlay", 0, options)
+    options = f"userxattr,volatile,lowerdir={':'.join(lowers)},upperdir={upper},workdir={work}"
+    return [
+        *(("symlink", path, name) for name, path in named),
+        ("mount", "overlay", f"root/{overlay.at}".rstrip("/"), "overlay", 0, options),
+    ]
+
+
+def _short(number: int) -> str:
+    """a, b ... z, aa, ba ..."""
+    letter = chr(ord("a") + number % 26)
+    return letter if number < 26 else letter + _short(number // 26 - 1)
 
 
 def _kernel(root: bool, network: bool) -> list[Step]:

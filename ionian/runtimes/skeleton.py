@@ -230,15 +230,13 @@ def _fill_directories(source: Path, target: Path) -> None:
                 _fill_directories(Path(entry.path), target / entry.name)
 
 
-def per_start(directory: Path, hostname: str) -> None:
-    """Write what changes from start to start into ``directory``: today's name servers, and the container's name."""
-    directory.mkdir(exist_ok=True)
-    for name in ("resolv.conf", "hosts"):
+def per_start(hostname: str) -> dict[str, str]:
+    """Files of /etc that change from start to start: today's name servers, and the container's name."""
+    texts = {"hostname": f"{hostname}\n"}
+    for name, otherwise in (("resolv.conf", ""), ("hosts", "127.0.0.1 localhost\n::1 localhost\n")):
         try:
-            text = Path("/etc", name).read_text(errors="surrogateescape")
+            texts[name] = Path("/etc", name).read_text(errors="surrogateescape")
         except OSError:
-            text = "127.0.0.1 localhost\n::1 localhost\n" if name == "hosts" else ""
-        if name == "hosts":
-            text = text.rstrip("\n") + f"\n127.0.0.1 {hostname}\n"
-        (directory / name).write_text(text, errors="surrogateescape")
-    (directory / "hostname").write_text(f"{hostname}\n")
+            texts[name] = otherwise
+    texts["hosts"] = texts["hosts"].rstrip("\n") + f"\n127.0.0.1 {hostname}\n"
+    return texts

@@ -43,14 +43,30 @@ def test_failures_say_what_to_do(step: str, number: int, message: str, rootless:
 
 
 def test_the_plan_of_a_root_file_system() -> None:
-    overlays = [rootfs.Overlay("", ("0", "1"), "2", "3"), rootfs.Overlay("usr", ("4",), "5", "6")]
+    overlays = [
+        rootfs.Overlay("", ("/l/one", "/l/two"), "/u", "/w0"),
+        rootfs.Overlay("usr", ("/usr",), "/u/usr", "/w1"),
+    ]
     binds = [rootfs.Shown("/host/data", "/mnt/data", True)]
-    steps = rootfs.steps("/s/names", "/s/rootfs", overlays, binds, "box", network=True, root=False)
+    steps = rootfs.steps("/s/box", overlays, binds, {"hosts": "text"}, "name", network=True, root=False)
     names = [step[0] for step in steps]
     mounts = [step for step in steps if step[0] == "mount" and step[1] == "overlay"]
-    assert [mount[2] for mount in mounts] == ["/s/rootfs", "/s/rootfs/usr"]
+    assert [mount[2] for mount in mounts] == ["root", "root/usr"]
     assert all("userxattr" in mount[5] for mount in mounts)
-    assert mounts[0][5].split(",")[2:] == ["lowerdir=0:1", "upperdir=2", "workdir=3"]
+    links = {step[2]: step[1] for step in steps if step[0] == "symlink"}
+    options = dict(word.partition("=")[::2] for word in mounts[0][5].split(","))
+    assert [links[name] for name in options["lowerdir"].split(":")] == ["/l/one", "/l/two"]
+    assert (links[options["upperdir"]], links[options["workdir"]]) == ("/u", "/w0")
     assert names.index("pivot") < names.index("bind") < names.index("detach")
     assert ("bind", "host/data", "/mnt/data", True, False) in steps  # from the old root, below the working directory
+    assert ("bind", "s/box/hosts", "/etc/hosts", True, False) in steps
     assert names[-1] == "loopback"
+
+
+def test_hundreds_of_layers_fit_a_page() -> None:
+    layers = tuple(f"/{'long' * 50}/{number}" for number in range(499))
+    steps = rootfs.steps("/box", [rootfs.Overlay("", layers, "/u", "/w")], [], {}, "name", network=False, root=True)
+    (mount,) = (step for step in steps if step[:2] == ("mount", "overlay"))
+    assert len(mount[5]) < 4096
+    names = [step[2] for step in steps if step[0] == "symlink" and step[1] in layers]
+    assert len(set(names)) == 499
