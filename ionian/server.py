@@ -22,8 +22,9 @@ from typing import Any
 import uvloop
 from grpclib.server import Server as GrpcServer
 
-from ionian import __version__, api, internal
+from ionian import __version__, internal
 from ionian.api.context import Context
+from ionian.api.modules import MODULES
 from ionian.api.servicer import assemble
 from ionian.blobs.files import FileBlobStore
 from ionian.config import Config
@@ -176,7 +177,7 @@ def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tupl
     server.scheduler = Scheduler(server.dispatch, engine, server.prepare, server.environment, most)
     server.builds = Builds(config, database, engine, watch)
     context = Context(config, database, watch, blobs, server)
-    service = GrpcServer([assemble(api.modules(), context)])
+    service = GrpcServer([assemble(MODULES, context)])
     routes = internal.routes(server, context)
     gateway = Gateway(config, router, server.dispatch, routes, grpc=internal.grpc_factory(service))
     return server, gateway

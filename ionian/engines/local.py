@@ -1,6 +1,6 @@
 """Engine local: containers on this machine, through the worker process. Starts the worker when none is there.
 
-The worker outlives this process; a lost connection is one WorkerLost event, after which ``reconnect`` finds or starts one.
+The worker outlives this process. A lost connection is one WorkerLost event; ``connect`` then finds or starts one.
 """
 
 from __future__ import annotations

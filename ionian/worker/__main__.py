@@ -1,4 +1,4 @@
-"""``python -m ionian.worker CONFIG_JSON``: the worker process of one home. Started by the server, in a session of its own.
+"""``python -m ionian.worker CONFIG_JSON``: the worker process of one home. The server starts it.
 
 Serves its unix socket until it is told to shut down, or until no server has been connected for ``ORPHAN_S`` seconds.
 """

@@ -1,7 +1,7 @@
 """One live container of this worker: its process, socket, output and what is on disk to find it again.
 
-Directory ``run/c/<id>/``: state.json (how to adopt it), place/ (shown to it), scratch/ (the runtime's), stdout and stderr
-(fifos). The socket is ``run/c/<id>.sock``. ``end`` removes all of it.
+Directory ``run/c/<id>/``: state.json (how to adopt it), place/ (shown to it), scratch/ (the runtime's), two fifos for
+stdout and stderr. The socket is ``run/c/<id>.sock``. ``end`` removes all of it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,71 @@
+"""What the server answers itself on its port: blobs, health, status; and the way from the gateway to gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Mapping
+
+from grpclib.server import Server as GrpcServer
+
+from ionian import __version__
+from ionian.api import blobs
+from ionian.api.context import Context
+from ionian.errors import Unauthenticated
+from ionian.gateway.internal import Handler, Request, Response
+from ionian.services import Server
+from ionian.state import tokens
+
+
+def routes(server: Server, context: Context) -> Mapping[str, Handler]:
+    """Handlers by path prefix, for the gateway."""
+
+    async def blob(request: Request) -> Response:
+        answer = await blobs.answer(context, request.path.removeprefix("/_blob/"), request)
+        headers = [(name.decode(), value.decode()) for name, value in answer.headers]
+        return Response(answer.status, headers, answer.body)
+
+    async def health(request: Request) -> Response:
+        return _json({"ok": True})
+
+    async def status(request: Request) -> Response:
+        await _authenticate(context, request)
+        return _json(_status(server))
+
+    return {"/_blob": blob, "/_ionian/health": health, "/_ionian/status": status}
+
+
+def _status(server: Server) -> dict[str, object]:
+    config, info = server.config, server.engine.info
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "worker_pid": info.pid,
+        "host": config.host,
+        "port": server.port,
+        "url": server.base_url,
+        "home": str(config.home),
+        "isolation": str(info.isolation),
+        "details": list(info.details),
+        **server.status(),
+    }
+
+
+async def _authenticate(context: Context, request: Request) -> None:
+    """Raises Unauthenticated unless ``authorization: Bearer TOKEN_ID:TOKEN_SECRET`` is right."""
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    token_id, _, secret = credentials.partition(":")
+    if scheme.lower() != "bearer" or not await context.database.read(tokens.check, token_id, secret):
+        raise Unauthenticated("send `authorization: Bearer TOKEN_ID:TOKEN_SECRET`; `ionian env` prints both")
+
+
+def _json(value: object) -> Response:
+    body = json.dumps(value, indent=1).encode() + b"\n"
+    return Response(200, [("content-type", "application/json"), ("content-length", str(len(body)))], body)
+
+
+def grpc_factory(service: GrpcServer) -> Callable[[], asyncio.Protocol]:
+    """Protocols for HTTP/2 connections. The library makes them itself only for sockets that it has opened itself."""
+    factory: Callable[[], asyncio.Protocol] = service._protocol_factory
+    return factory
