@@ -130,9 +130,8 @@ def _try_group(base: Path) -> None:
         finally:
             child.kill()
             child.wait()
-            deadline = time.monotonic() + 5
-            while remove_once((trial,)) and time.monotonic() < deadline:
-                time.sleep(0.001)
+            remove_now((trial,))
+            remove_once(tuple(base.glob("probe-*")))  # of a worker that was killed while it tried
 
 
 def settings(version: int, resources: Resources) -> dict[str, list[tuple[str, str]]]:
@@ -219,6 +218,15 @@ def remove_once(groups: tuple[Path, ...]) -> tuple[Path, ...]:
             with contextlib.suppress(OSError):  # other containers are in it
                 group.parent.rmdir()
     return tuple(busy)
+
+
+def remove_now(groups: tuple[Path, ...]) -> None:
+    """As ``remove``, without a loop: blocks for milliseconds when something is still in them, a second at most."""
+    kill(groups)
+    deadline = time.monotonic() + 1
+    while (groups := remove_once(groups)) and time.monotonic() < deadline:
+        kill(groups)
+        time.sleep(0.001)
 
 
 async def remove(groups: tuple[Path, ...]) -> None:

@@ -184,8 +184,7 @@ def adopt(container_id: str, pid: int, ticks: int, scratch: Path) -> Container |
 
 def discard(made: Made) -> None:
     """Remove at once what was made for a container that does not run."""
-    cgroups.kill(made.groups)
-    cgroups.remove_once(made.groups)
+    cgroups.remove_now(made.groups)
     trees.finish(_removal(made))
 
 
