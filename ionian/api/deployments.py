@@ -53,18 +53,22 @@ async def AppPublish(ctx: Context, request: api_pb2.AppPublishRequest) -> api_pb
 
 
 async def _publish(ctx: Context, app_id: str, name: str, state: int, layout: Layout, release: Release) -> float:
-    """Returns the time of the deployment; 0.0 when the live version was already exactly this."""
-    if state not in apps.SERVING:
-        raise InvalidRequest(f"an app cannot be published in state {state}")
+    """Returns the time of the deployment; 0.0 when the live version was already exactly this.
+
+    Without a ``state`` (``modal serve`` after a change) the app keeps its own.
+    """
 
     def commit(tx: Tx) -> float:
+        wanted = state or apps.get(tx, app_id)["state"]
+        if wanted not in apps.SERVING:
+            raise InvalidRequest(f"an app cannot be published in state {wanted}")
         chosen = functions.definitions_of(tx, layout.function_ids.values(), dict(layout.definition_ids))
         complete = Layout(layout.function_ids, layout.class_ids, chosen)
         app = apps.get(tx, app_id)
-        if app["state"] == state == apps.DEPLOYED and apps.layout(tx, app_id) == complete and not release.tag:
+        if app["state"] == wanted == apps.DEPLOYED and apps.layout(tx, app_id) == complete and not release.tag:
             return 0.0
         functions.claim_labels(tx, app_id, ctx.config.workspace, chosen.values())
-        apps.publish(tx, app_id, name, state, complete, release, ctx.now)
+        apps.publish(tx, app_id, name, wanted, complete, release, ctx.now)
         return ctx.now
 
     deployed_at = await ctx.database.write(commit)

@@ -64,7 +64,7 @@ def _digest(secret: str) -> str:
 
 
 def admit(tx: Tx, secret: str, verb: str, now: float) -> Row:
-    """The blob that this ticket opens. Raises NotFound when unknown, spent, expired, or for another verb."""
+    """The blob that this ticket opens. Raises NotFound when unknown, expired, or for another verb."""
     row = tx.one(
         "SELECT blobs.* FROM blob_tickets JOIN blobs ON blobs.blob_id = blob_tickets.blob_id "
         "WHERE ticket = ? AND verb = ? AND expires_at > ?",
@@ -73,13 +73,8 @@ def admit(tx: Tx, secret: str, verb: str, now: float) -> Row:
         now,
     )
     if row is None:
-        raise NotFound("this blob address is unknown, used or expired")
+        raise NotFound("this blob address is unknown or has expired")
     return row
-
-
-def spend(tx: Tx, secret: str) -> None:
-    """The ticket has served."""
-    tx.execute("DELETE FROM blob_tickets WHERE ticket = ?", _digest(secret))
 
 
 def expire(tx: Tx, now: float) -> None:

@@ -59,6 +59,7 @@ class Order:
     base_layers: tuple[str, ...]
     base_env: tuple[tuple[str, str], ...]
     base_workdir: str
+    base_metadata: Mapping[str, object]
     context_mount: tuple[MountFile, ...]
     force: bool
 
@@ -144,6 +145,7 @@ def build_request(tx: Tx, image_id: str) -> Order:
         base_layers=tuple(json.loads(base["layers"])) if base else (),
         base_env=tuple((name, value) for name, value in json.loads(base["env"])) if base else (),
         base_workdir=base["workdir"] if base else "",
+        base_metadata=json.loads(base["metadata"]) if base else {},
         context_mount=mounts.files(tx, recipe.context_mount_id) if recipe.context_mount_id else (),
         force=bool(json.loads(row["metadata"]).get("force")),
     )

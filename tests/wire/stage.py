@@ -238,7 +238,7 @@ async def stage(home: Path) -> AsyncIterator[Stage]:
     await server.start("127.0.0.1", 0)
     runner = await _http(context)
     played.http_port = runner.addresses[0][1]
-    assert server._server is not None
+    assert isinstance(server._server, asyncio.Server)
     port = server._server.sockets[0].getsockname()[1]
     try:
         yield Stage(home, f"http://127.0.0.1:{port}", context, played, service)

@@ -244,3 +244,30 @@ async def test_an_app_whose_client_is_killed_ends_when_its_heartbeats_stop(
     assert (await scene.database.read(apps.get, app_id))["state"] == apps.STOPPED
     assert not scene.played.live
     assert scene.played.cancelled == [scene.played.submitted[0].call_id]
+
+
+async def test_serve_follows_the_file_and_ends_with_the_client(scene: Stage, client: Path, work: Path) -> None:
+    text = "import modal\napp = modal.App('served')\n@app.function(timeout={n}, image=modal.Image.debian_slim()"
+    text += ".pip_install('fastapi'))\n@modal.asgi_app()\ndef site(): ...\n"
+    _write(work, text.format(n=60))
+    process = await asyncio.create_subprocess_exec(
+        client / "modal", "serve", "main.py", cwd=work, env=scene.environment(),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(40):
+            while not scene.played.live or not scene.rpcs("AppGetLogs"):
+                await asyncio.sleep(0.05)
+            [spec] = scene.played.live
+            assert spec.runner.web is not None
+            assert spec.runner.web.label == "served-site-dev"
+            while scene.played.live[0].timeout_s != 90:
+                _write(work, text.format(n=90))  # again until the watcher is there to see it
+                await asyncio.sleep(0.5)
+            process.send_signal(2)
+            while scene.played.live:
+                await asyncio.sleep(0.05)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()

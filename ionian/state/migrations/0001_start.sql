@@ -132,7 +132,7 @@ CREATE TABLE blobs (
 CREATE TABLE blob_tickets (
     ticket TEXT PRIMARY KEY,       -- SHA-256 of the secret part of the address
     blob_id TEXT NOT NULL REFERENCES blobs (blob_id),
-    verb TEXT NOT NULL,            -- PUT (spent by a success) or GET
+    verb TEXT NOT NULL,            -- PUT or GET
     expires_at DOUBLE PRECISION NOT NULL
 );
 

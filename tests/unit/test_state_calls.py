@@ -1,0 +1,119 @@
+"""The journal of calls: accepted once, one output each, nothing lost over a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ionian.errors import NotFound
+from ionian.model import OutputRecord, Status
+from ionian.state import calls
+from ionian.state.calls import NewInput
+from ionian.state.database import SqliteDatabase, Tx
+from tests.unit.state_tables import add_function, new_app, open_tables, publish
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
+    opened = open_tables(tmp_path)
+    yield opened
+    opened.close()
+
+
+def _call(tx: Tx, inputs: int, key: str = "") -> tuple[str, list[str]]:
+    app_id = new_app(tx, "a")
+    function_id = add_function(tx, app_id, "f")
+    publish(tx, app_id, f"a-{app_id}", function_id)
+    call_id, _ = calls.create(tx, function_id, 1, 4, "", key, 1.0)
+    ids, fresh = calls.accept(tx, call_id, [NewInput(n, 1, args=b"%d" % n) for n in range(inputs)], 1.0)
+    assert [ref.input_id for ref in fresh] == [input_id for _, input_id in ids]
+    return call_id, [input_id for _, input_id in ids]
+
+
+def _output(call_id: str, input_id: str, data: bytes = b"r", status: Status = Status.SUCCESS) -> OutputRecord:
+    return OutputRecord(input_id, call_id, status, 1, data)
+
+
+async def test_accepted_inputs_are_open_until_they_have_an_output(database: SqliteDatabase) -> None:
+    call_id, ids = await database.write(_call, 3)
+    assert [ref.input_id for ref in await database.read(calls.open_inputs)] == ids
+    assert [ref.args for ref in await database.read(calls.open_inputs)] == [b"0", b"1", b"2"]
+    assert await database.write(calls.record_output, _output(call_id, ids[1])) is True
+    assert [ref.input_id for ref in await database.read(calls.open_inputs)] == [ids[0], ids[2]]
+
+
+async def test_the_first_output_counts(database: SqliteDatabase) -> None:
+    call_id, [input_id] = await database.write(_call, 1)
+    assert await database.write(calls.record_output, _output(call_id, input_id, b"first")) is True
+    assert await database.write(calls.record_output, _output(call_id, input_id, b"second")) is False
+    assert await database.write(calls.record_output, _output(call_id, "in-unknown")) is False
+    rows, left = await database.read(calls.outputs, call_id, 0, 10)
+    assert [row["data"] for row in rows] == [b"first"]
+    assert left == 0
+
+
+async def test_outputs_come_in_order_of_arrival_behind_a_cursor(database: SqliteDatabase) -> None:
+    call_id, ids = await database.write(_call, 3)
+    for position in (2, 0, 1):
+        await database.write(calls.record_output, _output(call_id, ids[position]))
+    rows, _ = await database.read(calls.outputs, call_id, 0, 2)
+    assert [row["position"] for row in rows] == [2, 0]
+    rows, _ = await database.read(calls.outputs, call_id, rows[-1]["entry"], 2)
+    assert [row["position"] for row in rows] == [1]
+    rows, _ = await database.read(calls.outputs, call_id, 0, 10, (0, 1))
+    assert [row["position"] for row in rows] == [0, 1]
+
+
+async def test_a_repeated_request_makes_nothing_new(database: SqliteDatabase) -> None:
+    call_id, ids = await database.write(_call, 2, "key-1")
+    row = await database.read(calls.get, call_id)
+    assert await database.write(calls.create, row["function_id"], 1, 4, "", "key-1", 9.0) == (call_id, False)
+    again, fresh = await database.write(calls.accept, call_id, [NewInput(0, 1), NewInput(1, 1), NewInput(2, 1)], 9.0)
+    assert [input_id for _, input_id in again[:2]] == ids
+    assert [ref.index for ref in fresh] == [2]
+
+
+async def test_a_retry_opens_an_input_once_and_drops_its_output(database: SqliteDatabase) -> None:
+    call_id, [input_id] = await database.write(_call, 1)
+    assert await database.write(calls.retry, input_id, 1) is None
+    await database.write(calls.record_output, _output(call_id, input_id, status=Status.FAILURE))
+    ref = await database.write(calls.retry, input_id, 1)
+    assert ref is not None
+    assert (ref.attempt, ref.args) == (1, b"0")
+    assert await database.write(calls.retry, input_id, 1) is None
+    assert await database.read(calls.outputs, call_id, 0, 10) == ([], 1)
+    await database.write(calls.record_output, _output(call_id, input_id))
+    [row], _ = await database.read(calls.outputs, call_id, 0, 10)
+    assert row["attempt"] == 1
+
+
+async def test_cancelling_ends_what_is_open_only(database: SqliteDatabase) -> None:
+    call_id, ids = await database.write(_call, 3)
+    await database.write(calls.record_output, _output(call_id, ids[0]))
+    assert await database.write(calls.cancel, call_id, "stopped", 2.0) == ids[1:]
+    assert await database.write(calls.cancel, call_id, "stopped", 2.0) == []
+    assert await database.read(calls.counts, call_id) == (0, {Status.SUCCESS: 1, Status.TERMINATED: 2})
+    assert await database.write(calls.record_output, _output(call_id, ids[1])) is False
+
+
+async def test_items_are_kept_once_in_order(database: SqliteDatabase) -> None:
+    call_id, _ = await database.write(_call, 1)
+    for position in (1, 2, 2, 3):
+        await database.write(calls.add_item, call_id, position, 1, b"%d" % position)
+    rows = await database.read(calls.items, call_id, 1, 10)
+    assert [row["data"] for row in rows] == [b"2", b"3"]
+
+
+async def test_only_finished_old_calls_expire(database: SqliteDatabase) -> None:
+    done, [input_id] = await database.write(_call, 1)
+    still_open, _ = await database.write(_call, 1)
+    await database.write(calls.add_item, done, 1, 1, b"item")
+    await database.write(calls.record_output, _output(done, input_id))
+    assert await database.write(calls.expire, 0.5) == 0
+    assert await database.write(calls.expire, 2.0) == 1
+    with pytest.raises(NotFound):
+        await database.read(calls.get, done)
+    assert (await database.read(calls.get, still_open))["call_id"] == still_open
+    assert await database.read(lambda tx: tx.all("SELECT * FROM items")) == []
