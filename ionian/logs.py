@@ -1,7 +1,7 @@
 """Log segments: what containers print, kept on disk per app in append-only files. One writer (the worker), any readers.
 
-A segment is ``<first record's time, 20 digits of nanoseconds>.log``, one JSON record a line, so the sorted names are the
-time index. A cursor is a segment name and a byte offset: it stays valid while the file grows and after a restart. A
+A segment is ``<first record's time, 20 digits of nanoseconds>.log``, one JSON record a line, so the sorted names are
+the time index. A cursor is a segment name and a byte offset: it stays valid while the file grows and after a restart. A
 half-written last line (power loss) is never returned; a new writer begins a new segment.
 """
 

@@ -1,7 +1,7 @@
 """The only place that builds things: from a Config to a running server, then drain, then stop.
 
-One server per home (a lock decides). Leaving cleanly ends every container and the worker; a killed server leaves them to
-the next one.
+One server per home (a lock decides). Leaving cleanly ends every container and the worker; a killed server leaves them
+to the next one.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ async def _run(config: Config, ready: Callable[[], None] | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with _running(config) as server:
+    async with _running(config):
         if ready is not None:
             ready()
         await stop.wait()
@@ -235,5 +235,3 @@ def _announce(server: Server) -> None:
     temporary = config.run / "server.json.new"
     temporary.write_text(json.dumps(content))
     temporary.replace(config.run / "server.json")
-
-

@@ -1,4 +1,4 @@
-"""The running server, as the API and the command line see it: what lies behind rows, wired together by ``server.py``."""
+"""The running server as its edges see it: what lies behind rows, wired together by ``server.py``."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ class Server:
                 self.dispatch.exited(ContainerLost(known.container_id, None, None, False, text))
 
     async def prepare_all(self) -> None:
-        """After a start: make every live function ready again (links, client packages); one that fails says so later."""
+        """After a start: make every live function ready again (links, client packages). One that fails says so later."""
         for pool in list(self.dispatch.pools.values()):
             try:
                 await self.prepare(pool.spec)

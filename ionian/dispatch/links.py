@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol, cast, cast
+from typing import Any, Protocol, cast
 
 from ionian.runner import frames
 

@@ -33,12 +33,14 @@ class Proxied:
         "_container",
         "_finished",
         "_gateway",
+        "_gone",
         "_held",
         "_length",
         "_lines",
         "_out",
         "_paused",
         "_size",
+        "_slot",
         "_status",
         "_target",
         "_task",
@@ -51,7 +53,9 @@ class Proxied:
         self._target = target
         self._upstream: Upstream | None = None
         self._task: asyncio.Task[None] | None = None
+        self._slot: Slot | None = None  # while it is ours: on the way to a container
         self._container = ""
+        self._gone = False  # nobody waits for an answer
         self._held: bytes | None = None  # the newest piece of the request body: it may turn out to be the last
         self._size = 0  # bytes of request body seen
         self._finished = False  # all of the request body has come
@@ -84,7 +88,9 @@ class Proxied:
             if upstream is not None:
                 self._send(upstream, slot)
                 return
-        self._task = self._gateway.loop.create_task(self._reach(slot))
+            self._slot = slot
+        self._task = self._gateway.loop.create_task(self._reach())
+        self._task.add_done_callback(self._reached)  # not a finally: a task cancelled before its first step runs none
 
     # From the client
 
@@ -114,6 +120,7 @@ class Proxied:
             self._upstream.write(data, last)
 
     def gone(self) -> None:
+        self._gone = True
         if self._upstream is not None:
             self._upstream.abandon()
             self._upstream = None
@@ -192,24 +199,23 @@ class Proxied:
 
     # On the way to a container
 
-    async def _reach(self, slot: Slot | None) -> None:
+    async def _reach(self) -> None:
         """The slow way: queue for a slot, connect, and try one more slot when a container cannot be reached."""
         try:
             for retry in (True, False):
-                if slot is None:
-                    slot = await self._queue()
+                slot = self._slot = self._slot or await self._queue()
                 try:
                     upstream = self._gateway.pool.take(slot.socket) or await self._gateway.pool.connect(slot.socket)
                 except OSError as error:
-                    refused, slot = slot, None
-                    refused.release(True)
+                    self._slot = None
+                    slot.release(True)
                     if not retry:
-                        what = f"could not be reached: {error.strerror or error}"
-                        self._end(502, self._blame(refused.container_id, what))
+                        self._end(
+                            502, self._blame(slot.container_id, f"could not be reached: {error.strerror or error}")
+                        )
                     continue
-                held, slot = slot, None
-                self._task = None
-                self._send(upstream, held)
+                self._slot = self._task = None
+                self._send(upstream, slot)
                 self.flush()
                 return
         except (ResourceExhausted, Unavailable) as error:
@@ -218,9 +224,15 @@ class Proxied:
             self._end(503, str(error), _RETRY_AFTER)
         except IonianError as error:
             self._end(error.http, str(error))
-        finally:
-            if slot is not None:
-                slot.release()
+
+    def _reached(self, task: asyncio.Task[None]) -> None:
+        """The slow way is over, one way or the other: a slot that it did not hand on goes back."""
+        slot, self._slot = self._slot, None
+        if slot is not None:
+            slot.release()
+        if not task.cancelled() and task.exception() is not None:
+            self._gateway.loop.call_exception_handler({"message": "request failed", "exception": task.exception()})
+            self._end(500, "internal error; the server's own log has the request id")
 
     async def _queue(self) -> Slot:
         counters = self._gateway.counters
@@ -251,4 +263,5 @@ class Proxied:
 
     def _end(self, status: int, detail: str, extra: tuple[bytes, ...] = ()) -> None:
         self._task = None
-        self._conn.fail(status, detail, extra)
+        if not self._gone:
+            self._conn.fail(status, detail, extra)

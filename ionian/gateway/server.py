@@ -14,9 +14,10 @@ from ionian.config import Config
 from ionian.errors import InvalidRequest, NotFound, Unavailable
 from ionian.gateway import answers
 from ionian.gateway.acquire import Acquirer
+from ionian.gateway.answering import Exchange
 from ionian.gateway.door import Door
 from ionian.gateway.head import Head
-from ionian.gateway.http import Exchange, HttpConnection
+from ionian.gateway.http import HttpConnection
 from ionian.gateway.internal import Handler, Internal, Request, Response
 from ionian.gateway.proxy import Proxied
 from ionian.gateway.router import Router
@@ -39,7 +40,7 @@ class Counters:
 
 
 class Gateway:
-    """``grpc`` makes a protocol for each HTTP/2 connection; ``internal`` maps path prefixes on plain hosts to handlers."""
+    """``grpc`` makes a protocol per HTTP/2 connection; ``internal`` maps path prefixes on plain hosts to handlers."""
 
     def __init__(
         self,

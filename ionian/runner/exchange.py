@@ -88,10 +88,10 @@ class Exchange:
         self._wake()
 
     def abort(self, cancel: bool) -> None:
-        """Nobody waits any more: the app sees a disconnect; with ``cancel`` its task is cancelled too."""
+        """Nobody waits any more: the app sees a disconnect. ``cancel``: cancel its task where that is safe."""
         self._gone = True
         self._wake()
-        if cancel:
+        if cancel and self._connection.server.cancellable:
             self._task.cancel()
 
     def _wake(self) -> None:

@@ -53,7 +53,7 @@ CREDIT = 38  # reserved: explicit flow control; today the socket's own backpress
 
 WEB_PIECE = 64 * 1024  # bytes: the runner cuts response bodies into pieces no longer than this
 WEB_MAX_PAYLOAD = 1024 * 1024  # bytes: the gateway hangs up on a container that sends a longer frame
-ABORT_CANCEL = b"cancel"  # payload of ABORT when the time allowed is over: the application's task is cancelled as well
+ABORT_CANCEL = b"cancel"  # payload of ABORT when the time allowed is over: cancel the application where that is safe
 
 
 class ProtocolError(Exception):

@@ -20,7 +20,10 @@ Scope = dict[str, Any]
 class WebServer:
     """One ASGI application and the requests it is working on.
 
-    ``name`` and ``alias`` (see ``alias.py``) say where it answers besides ``/``. ``on_begin(scope)`` is called in the
+    ``name`` and ``alias`` (see ``alias.py``) say where it answers besides ``/``. ``cancellable`` promises that the
+    application runs nothing in threads: then a request whose time is over is cancelled. Otherwise it only sees a
+    disconnect, because a cancelled task returns while its thread works on, and the slot would be free too early.
+    ``on_begin(scope)`` is called in the
     request's own task before the application; ``on_end(orphan)`` after a request ended, ``orphan`` when its
     connection was gone, so that nobody else learns that the slot is free.
     """
@@ -31,12 +34,14 @@ class WebServer:
         *,
         name: str = "",
         alias: str = aliases.NEVER,
+        cancellable: bool = False,
         on_begin: Callable[[Scope], None] | None = None,
         on_end: Callable[[bool], None] | None = None,
     ) -> None:
         self.app = app
         self.name = name
         self.alias = alias if name else aliases.NEVER
+        self.cancellable = cancellable
         self.on_begin = on_begin
         self.on_end = on_end
         self.active = 0  # requests whose application has not returned yet

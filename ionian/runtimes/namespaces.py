@@ -72,6 +72,10 @@ class NamespacesRuntime:
         """See ``Runtime``."""
         return "/root"
 
+    def written(self, scratch: Path) -> Path | None:
+        """See ``Runtime``: the upper directory of its overlays."""
+        return scratch / ".runtime" / "upper"
+
     def check(self, layers: tuple[Path, ...], owner: str) -> None:
         """See ``Runtime``: every layer can be shown."""
 

@@ -72,6 +72,10 @@ class ProcessRuntime:
         """See ``Runtime``."""
         return str(scratch / "root")
 
+    def written(self, scratch: Path) -> Path | None:
+        """See ``Runtime``: byte code goes straight into the environment of the image."""
+        return None
+
     def check(self, layers: tuple[Path, ...], owner: str) -> None:
         """See ``Runtime``: link the layers' absolute paths on the host."""
         self._links.provide(layers, owner)

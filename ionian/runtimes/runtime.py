@@ -104,6 +104,9 @@ class Runtime(Protocol):
     def home(self, scratch: Path) -> str:
         """The directory the container sees as /root (its working directory, where client code is mounted)."""
 
+    def written(self, scratch: Path) -> Path | None:
+        """The tree (relative to the root) of what a container has written so far; None when it writes in place."""
+
     def check(self, layers: tuple[Path, ...], owner: str) -> None:
         """Raise InvalidRequest, naming the path, when files of these layers cannot be shown here.
 

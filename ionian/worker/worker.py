@@ -9,6 +9,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -17,7 +18,8 @@ from typing import Any
 
 from ionian.blobs.store import BlobStore
 from ionian.config import Config
-from ionian.errors import NotFound
+from ionian.errors import IonianError, NotFound
+from ionian.images import bytecode
 from ionian.images.build import Builder
 from ionian.images.client import client_layer
 from ionian.images.interpreters import Interpreters
@@ -26,9 +28,10 @@ from ionian.images.request import BuildDone, BuildOutput, BuildRequest
 from ionian.logs import SYSTEM, Record, Writer
 from ionian.model import ContainerSpec, FunctionSpec, MountFile, RunningContainer, spec_key
 from ionian.runtimes.runtime import Runtime
-from ionian.worker import bundle, container
+from ionian.worker import bundle, container, imports
 from ionian.worker.container import LiveContainer, State
 
+LEARN_S = 8.0  # seconds after a start by when a container has imported what it needs
 EXIT_HOOKS_S = 30.0  # what a program gets after SIGTERM when nobody says otherwise
 
 
@@ -55,6 +58,9 @@ class Worker:
         self._writers: dict[str, Writer] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._fresh_logs: set[str] = set()
+        self._images: dict[str, tuple[tuple[str, ...], str]] = {}  # container -> image layers, Python series
+        self._compiling: set[tuple[str, ...]] = set()
+        self._learning: set[asyncio.Task[None]] = set()
 
     @property
     def runtime(self) -> Runtime:
@@ -101,8 +107,32 @@ class Worker:
             await live.end()
             raise
         self._live[spec.container_id] = live
+        self._images[spec.container_id] = function.layers, function.python_version
         self._watch(live)
+        asyncio.get_running_loop().call_later(LEARN_S, self._learn_later, spec.container_id)
         return str(live.socket)
+
+    def _learn_later(self, container_id: str) -> None:
+        live = self._live.get(container_id)
+        if live is not None:
+            task = asyncio.get_running_loop().create_task(self._learn(live))
+            self._learning.add(task)
+            task.add_done_callback(self._learning.discard)
+
+    async def _learn(self, live: LiveContainer) -> None:
+        """Compile what this container imported, so that the next one of its image starts faster."""
+        layers, series = self._images.get(live.state.container_id, ((), ""))
+        written = self._runtime.written(live.scratch)
+        if not layers or written is None or layers in self._compiling:
+            return
+        files = imports.imported(written)
+        self._compiling.add(layers)
+        try:
+            await self._builder.precompile(layers, series, files)
+        except IonianError as error:
+            print(f"byte code of {live.state.container_id}: {error}", file=sys.stderr)  # noqa: T201 - the worker's log
+        finally:
+            self._compiling.discard(layers)
 
     async def _launch(self, live: LiveContainer, spec: ContainerSpec, places: bundle.Places) -> None:
         home = self._runtime.home(live.scratch)
@@ -123,7 +153,9 @@ class Worker:
         live.save()
 
     def _layer_paths(self, function: FunctionSpec) -> tuple[Path, ...]:
-        image = [self._layers.path(digest) for digest in function.layers]
+        compiled = bytecode.current(self._layers, function.layers) if function.layers else None
+        digests = (*function.layers, compiled) if compiled else function.layers
+        image = [self._layers.path(digest) for digest in digests]
         mounts = []
         for mount in function.mounts:
             path = self._layers.mount_path(mount.digest)
@@ -140,8 +172,11 @@ class Worker:
     async def _until_exit(self, live: LiveContainer) -> None:
         end = await live.wait()
         container_id = live.state.container_id
+        if not end.code and bytecode.current(self._layers, self._images.get(container_id, ((), ""))[0]) is None:
+            await self._learn(live)
         await live.end()
         self._live.pop(container_id, None)
+        self._images.pop(container_id, None)
         if not live.stopping and (end.code or end.signal):
             how = f"signal {end.signal}" if end.signal else f"code {end.code}"
             text = "killed: out of memory\n" if end.out_of_memory else f"container ended with {how}\n"
