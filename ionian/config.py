@@ -82,7 +82,7 @@ class Config:
 
     @property
     def run(self) -> Path:
-        """Sockets and pid files. A unix socket path holds 107 bytes, so a long home gets a short stand-in under /tmp."""
+        """Sockets and pid files. A unix socket path holds 107 bytes: a long home gets a stand-in under /tmp."""
         inside = self.home / "run"
         if len(os.fsencode(inside)) <= 60:
             return inside

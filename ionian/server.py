@@ -23,6 +23,7 @@ import uvloop
 from grpclib.server import Server as GrpcServer
 
 from ionian import __version__, internal
+from ionian.api import apps
 from ionian.api.context import Context
 from ionian.api.modules import MODULES
 from ionian.api.servicer import assemble
@@ -36,12 +37,12 @@ from ionian.gateway.server import Gateway
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
 from ionian.services import Server
-from ionian.state import tokens
+from ionian.state import blobs, calls, tokens
 from ionian.state.database import SqliteDatabase
 from ionian.state.migrate import migrate
 from ionian.state.watch import Watch
 
-SILENT_APP_S = 180.0  # an ephemeral app whose client says nothing for so long has lost it
+HOUSEKEEPING_S = 20.0  # seconds between looks for what has ended or expired
 log = logging.getLogger("ionian")
 
 
@@ -140,9 +141,9 @@ async def _running(config: Config) -> AsyncIterator[Server]:
                 f"isolation {config.require_isolation} is required but only {info.isolation} is possible here: "
                 + "; ".join(info.details)
             )
-        server, gateway = _wire(config, database, engine)
+        server, gateway, context = _wire(config, database, engine)
         try:
-            async with _loops(server):
+            async with _loops(server, context):
                 await server.reload()
                 await server.adopt()
                 server.port = await gateway.start(config.host, config.port)
@@ -161,13 +162,13 @@ async def _running(config: Config) -> AsyncIterator[Server]:
         database.close()
 
 
-def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tuple[Server, Gateway]:
+def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tuple[Server, Gateway, Context]:
     watch, router = Watch(), Router()
-    blobs = FileBlobStore(config.blobs)
+    store = FileBlobStore(config.blobs)
     server = Server(config, database, watch, engine, router)
     server.dispatch = Dispatch(
         clock=time.time,
-        load_blob=blobs.get,
+        load_blob=store.get,
         journal=server.journal,
         items=server.items,
         kill=lambda container_id, reason: server.scheduler.kill(container_id, reason),
@@ -176,15 +177,15 @@ def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tupl
     most = config.max_containers or 8 * (os.cpu_count() or 1)
     server.scheduler = Scheduler(server.dispatch, engine, server.prepare, server.environment, most)
     server.builds = Builds(config, database, engine, watch)
-    context = Context(config, database, watch, blobs, server)
+    context = Context(config, database, watch, store, server)
     service = GrpcServer([assemble(MODULES, context)])
     routes = internal.routes(server, context)
     gateway = Gateway(config, router, server.dispatch, routes, grpc=internal.grpc_factory(service))
-    return server, gateway
+    return server, gateway, context
 
 
 @contextlib.asynccontextmanager
-async def _loops(server: Server) -> AsyncIterator[None]:
+async def _loops(server: Server, context: Context) -> AsyncIterator[None]:
     """The loops of a server, ended with it. One that breaks ends the server: nothing limps on half alive."""
     loops = [
         server.scheduler.run(),
@@ -192,7 +193,7 @@ async def _loops(server: Server) -> AsyncIterator[None]:
         server.dispatch.calls.journal_loop(),
         server.engine_events(),
         server.prepare_all(),
-        server.forget_lost_apps(every_s=15.0, silent_s=SILENT_APP_S, now=time.time),
+        _housekeeping(context),
     ]
     tasks = [asyncio.get_running_loop().create_task(loop) for loop in loops]
     for task in tasks:
@@ -203,6 +204,15 @@ async def _loops(server: Server) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _housekeeping(context: Context) -> None:
+    """End apps whose client is gone; forget results, and addresses of blobs, that are past their time."""
+    while True:
+        await asyncio.sleep(HOUSEKEEPING_S)
+        await apps.end_lost_apps(context)
+        await context.database.write(calls.expire, context.now - context.config.result_retention_s)
+        await context.database.write(blobs.expire, context.now)
 
 
 def _broken(task: asyncio.Task[None]) -> None:

@@ -17,7 +17,7 @@ from ionian.gateway.router import Router, WebFunction, app_label
 from ionian.model import FunctionSpec, InputRef, OutputRecord, RunningContainer
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
-from ionian.state import apps, calls, functions, labels, mounts
+from ionian.state import calls, functions, labels, mounts
 from ionian.state.database import Database, Tx
 from ionian.state.watch import Watch, call_topic, logs_topic
 
@@ -245,19 +245,12 @@ class Server:
                 self.dispatch.exited(ContainerLost(known.container_id, None, None, False, text))
 
     async def prepare_all(self) -> None:
-        """After a start: make every live function ready again (links, client packages). One that fails says so later."""
+        """After a start: make every live function ready again (links, client packages); failures are told later."""
         for pool in list(self.dispatch.pools.values()):
             try:
                 await self.prepare(pool.spec)
             except IonianError as error:
                 self.dispatch.start_failed(pool.spec.function_id, error)
-
-    async def forget_lost_apps(self, every_s: float, silent_s: float, now: Any) -> None:
-        """Ephemeral apps whose client stopped sending heartbeats end."""
-        while True:
-            await asyncio.sleep(every_s)
-            if await self.database.write(apps.lost, now() - silent_s):
-                await self.reload()
 
 
 def _record_all(tx: Tx, records: list[OutputRecord]) -> None:

@@ -38,7 +38,8 @@ async def BlobGet(ctx: Context, request: api_pb2.BlobGetRequest) -> api_pb2.Blob
 class HttpRequest(Protocol):
     """What these handlers need of an HTTP request."""
 
-    method: str
+    @property
+    def method(self) -> str: ...
 
     @property
     def body(self) -> AsyncIterator[bytes]: ...
