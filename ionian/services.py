@@ -172,10 +172,8 @@ class Server:
 
     async def journal(self, records: list[OutputRecord]) -> None:
         """Write outputs, then wake whoever waits for them."""
-        await self.database.write(_record_all, records)
-        for record in records:
-            if record.call_id:
-                self.watch.notify(call_topic(record.call_id))
+        for call_id in await self.database.write(_record_all, records):
+            self.watch.notify(call_topic(call_id))
 
     def items(self, container_id: str, header: dict[str, Any], payload: bytes) -> None:
         """A container has yielded one item of a generator."""
@@ -253,9 +251,10 @@ class Server:
                 self.dispatch.start_failed(pool.spec.function_id, error)
 
 
-def _record_all(tx: Tx, records: list[OutputRecord]) -> None:
-    for record in records:
-        calls.record_output(tx, record)
+def _record_all(tx: Tx, records: list[OutputRecord]) -> set[str]:
+    """Journal outputs; the calls they belong to. The rows know: a container only names the input."""
+    recorded = [record.input_id for record in records if calls.record_output(tx, record)]
+    return {str(calls.get_input(tx, input_id)["call_id"]) for input_id in recorded}
 
 
 def _mounted_files(tx: Tx, spec: FunctionSpec) -> dict[str, Any]:

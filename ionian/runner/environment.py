@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
+import select
 import sys
+from typing import Any
 
+from . import frames
 from .spec import Launch
 
 
@@ -41,10 +45,32 @@ def search_path(launch: Launch, library: str, present: list[str]) -> list[str]:
 
 def streams() -> None:
     """Lines leave at once, and text that the terminal's encoding lacks never stops a program."""
+    if os.environ.pop("IONIAN_STREAM_MARKS", ""):
+        sys.stderr = io.TextIOWrapper(_MarkedError(), "utf-8", "backslashreplace", line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(line_buffering=True, errors="backslashreplace")
+            reconfigure(line_buffering=True, write_through=False, errors="backslashreplace")
+
+
+class _MarkedError(io.RawIOBase):
+    """stderr of Python code, sent through stdout's pipe between marks: both streams keep their common order."""
+
+    name = "<stderr>"
+    mode = "w"
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 2  # what child processes inherit
+
+    def write(self, data: Any) -> int:
+        whole = bytes(data)
+        room = select.PIPE_BUF - len(frames.STDERR_BEGINS) - len(frames.STDERR_ENDS)
+        for start in range(0, len(whole), room):
+            os.write(1, frames.STDERR_BEGINS + whole[start : start + room] + frames.STDERR_ENDS)
+        return len(whole)
 
 
 def flush() -> None:

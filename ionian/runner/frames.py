@@ -22,6 +22,12 @@ WEB = b"W"
 CONTROL_PREFACE = CONTROL + bytes([VERSION])
 WEB_PREFACE = WEB + bytes([VERSION])
 
+# What Python code writes to sys.stderr goes through stdout's pipe between these marks: the order of both streams is kept,
+# and a write of up to PIPE_BUF bytes arrives in one piece. What other programs write to descriptor 2 has a pipe of its
+# own. On when IONIAN_STREAM_MARKS is set.
+STDERR_BEGINS = b"\0\x02"
+STDERR_ENDS = b"\0\x03"
+
 HEADER = struct.Struct(">IB")
 _LENGTH = struct.Struct(">I")
 MAX_PAYLOAD = 256 * 1024 * 1024  # bytes; a longer one is a protocol error

@@ -67,6 +67,7 @@ def environment(spec: ContainerSpec, shown: dict[str, str], home: str, socket_fd
             "IONIAN_SPEC": f"{shown[PLACE]}/spec.json",
             "IONIAN_LIB": shown[LIB],
             "IONIAN_SOCKET_FD": str(socket_fd),
+            "IONIAN_STREAM_MARKS": "1",
         }
     )
     return env

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 from ionian.logs import STDERR, STDOUT, Record
+from ionian.runner import frames
 
 CHUNK = 65536  # bytes a read
 LONGEST_LINE = 65536  # bytes; a longer line is cut into several records
+MARKS = re.compile(b"(" + frames.STDERR_BEGINS + b"|" + frames.STDERR_ENDS + b")")
 PARTIAL_S = 0.3  # seconds after which the beginning of a line is shown without its end
 
 
 class Stream:
-    """One fifo of one container."""
+    """One fifo of one container. ``emit`` gets (stream, line) pairs in the order in which they were written."""
 
-    def __init__(self, path: Path, stream: int, emit: Callable[[int, list[str]], None]) -> None:
+    def __init__(self, path: Path, stream: int, emit: Callable[[list[tuple[int, str]]], None]) -> None:
         self._emit = emit
-        self._stream = stream
-        self._rest = b""
+        self._stream = stream  # of what is written outside of marks
+        self._side = stream  # of what comes next
+        self._rest: dict[int, bytes] = {}  # lines without their end, by stream
+        self._cut = b""  # the first half of a mark
         self._timer: asyncio.TimerHandle | None = None
         self.path = path
         if not path.exists():
@@ -42,7 +47,7 @@ class Stream:
         data = self._read()
         if not data:  # no writer left
             asyncio.get_running_loop().remove_reader(self._fd)
-        self._lines(data)
+        self._feed(data)
 
     def _read(self) -> bytes:
         try:
@@ -50,27 +55,41 @@ class Stream:
         except BlockingIOError:
             return b""
 
-    def _lines(self, data: bytes) -> None:
-        parts = (self._rest + data).splitlines(keepends=True)
-        self._rest = b""
-        if parts and not parts[-1].endswith((b"\n", b"\r")) and len(parts[-1]) < LONGEST_LINE:
-            self._rest = parts.pop()
-            if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(PARTIAL_S, self._partial)
-        if parts:
-            self._emit(self._stream, [part.decode("utf-8", "replace") for part in parts])
+    def _feed(self, data: bytes) -> None:
+        data, self._cut = self._cut + data, b""
+        if data.endswith(b"\0"):
+            data, self._cut = data[:-1], b"\0"
+        found: list[tuple[int, str]] = []
+        for piece in MARKS.split(data) if b"\0" in data else (data,):
+            if piece == frames.STDERR_BEGINS:
+                self._side = STDERR
+            elif piece == frames.STDERR_ENDS:
+                self._side = self._stream
+            else:
+                found += self._lines(self._side, piece)
+        if found:
+            self._emit(found)
+        if any(self._rest.values()) and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(PARTIAL_S, self._partial)
+
+    def _lines(self, side: int, data: bytes) -> list[tuple[int, str]]:
+        parts = (self._rest.get(side, b"") + data).splitlines(keepends=True)
+        whole = not parts or parts[-1].endswith((b"\n", b"\r")) or len(parts[-1]) >= LONGEST_LINE
+        self._rest[side] = b"" if whole else parts.pop()
+        return [(side, part.decode("utf-8", "replace")) for part in parts]
 
     def _partial(self) -> None:
         self._timer = None
-        if self._rest:
-            rest, self._rest = self._rest, b""
-            self._emit(self._stream, [rest.decode("utf-8", "replace")])
+        rest, self._rest = self._rest, {}
+        found = [(side, data.decode("utf-8", "replace")) for side, data in rest.items() if data]
+        if found:
+            self._emit(found)
 
     def close(self) -> None:
         """Take what is still in the fifo, then forget it."""
         asyncio.get_running_loop().remove_reader(self._fd)
         while data := self._read():
-            self._lines(data)
+            self._feed(data)
         if self._timer is not None:
             self._timer.cancel()
         self._partial()
@@ -94,10 +113,10 @@ class Output:
         self.stdout = Stream(directory / "stdout", STDOUT, self._emit)
         self.stderr = Stream(directory / "stderr", STDERR, self._emit)
 
-    def _emit(self, stream: int, lines: list[str]) -> None:
-        self.last.extend(lines)
+    def _emit(self, lines: list[tuple[int, str]]) -> None:
+        self.last.extend(line for _, line in lines)
         now = time.time_ns()
-        self._append([Record(now, self._container_id, self._function_id, stream, line) for line in lines])
+        self._append([Record(now, self._container_id, self._function_id, stream, line) for stream, line in lines])
 
     def close(self) -> None:
         self.stdout.close()
