@@ -56,12 +56,16 @@ class Output:
         for line in self.process.stdout:
             self.text += line
 
-    def wait_for(self, wanted: str, timeout_s: float = WAIT_S) -> str:
-        """All of it, once it has this text. Fails when the process ends, or the time is over, without."""
+    def wait_for(self, *wanted: str, timeout_s: float = WAIT_S) -> str:
+        """All of it, once it has these texts. Fails when the process ends, or the time is over, without."""
+
+        def there() -> bool:
+            return all(text in self.text for text in wanted)
+
         ended = self.process.poll
-        until(lambda: wanted in self.text or ended() is not None, f"{wanted!r} in the output of a command", timeout_s)
+        until(lambda: there() or ended() is not None, f"{wanted} in the output of a command", timeout_s)
         self._reader.join(0 if ended() is None else 10)
-        assert wanted in self.text, self.text
+        assert there(), self.text
         return self.text
 
     def close(self) -> None:

@@ -55,11 +55,17 @@ def test_status_needs_the_token(server: Machine, authorization: str | None) -> N
     assert b"apps" not in body
 
 
-@pytest.mark.parametrize("host", ["local--nothing-here.localhost", "example.invalid", "other--iris-predict.localhost"])
-def test_unknown_host_name(server: Machine, host: str) -> None:
-    answer = server.request("GET", "/", host=host)
+@pytest.mark.parametrize("host", ["local--nothing-here.localhost", "other--iris-predict.localhost"])
+@pytest.mark.parametrize("path", ["/", "/predict"])
+def test_unknown_host_name(server: Machine, host: str, path: str) -> None:
+    answer = server.request("GET", path, host=host)
     assert answer.status == 404
-    assert host.split(".")[0].encode() in answer.body or host.encode() in answer.body
+    assert host.split(".")[0].encode() in answer.body
+
+
+@pytest.mark.parametrize("path", ["/predict", "/_web/local--nothing-here", "/_ionian/nothing"])
+def test_unknown_path_at_the_servers_own_address(server: Machine, path: str) -> None:
+    assert server.request("GET", path).status == 404
 
 
 def test_missing_model_file_at_deploy(server: Machine, new_client: Client, project: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_running_server_is_used_and_left(machine: Machine) -> None:
 def test_it_stays_until_interrupted(machine: Machine) -> None:
     machine.environ["IONIAN_PORT"] = "0"
     with output_of(machine.spawn("demo")) as said:
-        said.wait_for("Ctrl-C stops", COMMAND_TIMEOUT_S)
+        said.wait_for("Ctrl-C stops", timeout_s=COMMAND_TIMEOUT_S)
         answer = machine.request(
             "POST", "/predict", {"features": [5.1, 3.5, 1.4, 0.2]}, "local--iris-classifier-predict.localhost"
         )

@@ -10,11 +10,10 @@ import pytest
 from tests.e2e.conftest import APPS, NEW, OLD
 from tests.e2e.machine import Client, Machine, output_of, until
 
-LINES = [f"line {number} of {{x}} é" for number in range(20)]
-
 
 def _lines(x: int) -> list[str]:
-    return [line.format(x=x) for line in LINES]
+    """What one call prints, to stdout and to stderr by turns."""
+    return [f"line {number} of {x} é" for number in range(20)]
 
 
 def _printed(text: str, x: int) -> list[str]:
@@ -72,7 +71,7 @@ def test_modal_app_logs_in_order(talked: Machine, client: Callable[[str], Client
 
 def test_ionian_logs_follows(talked: Machine, new_client: Client) -> None:
     with output_of(talked.spawn("logs", "talking", "-f", "-n", "1")) as said:
-        said.wait_for("line 19 of ")  # the newest record so far: it follows from here
+        said.wait_for(" 19 of ")  # the newest record so far: it follows from here
         _call(talked, new_client, 47)
         text = said.wait_for("line 19 of 47 é")
     assert _printed(text, 47) == _lines(47)

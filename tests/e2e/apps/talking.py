@@ -10,7 +10,7 @@ app = modal.App("talking")
 @app.function()
 def square(x):
     for number in range(20):
-        print(f"line {number} of {x} é", file=sys.stdout if number % 2 else sys.stderr, flush=True)
+        print(f"line {number} of {x} é", file=sys.stderr if number % 3 else sys.stdout)
     return x * x
 
 
