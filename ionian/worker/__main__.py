@@ -35,6 +35,7 @@ class Service:
         self._config = config
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
         self._worker: Worker
         self.done = asyncio.Event()
         self._orphan: asyncio.TimerHandle | None = None
@@ -51,6 +52,10 @@ class Service:
         await self.done.wait()
         server.close()
         socket.unlink(missing_ok=True)
+        for writer in self._writers:
+            writer.close()
+        while self._connections:
+            await asyncio.wait(set(self._connections))
         self._worker.close()
 
     def _emit(self, event: dict[str, Any]) -> None:
@@ -58,7 +63,7 @@ class Service:
             rpc.send(writer, event)
 
     def _await_server(self) -> None:
-        if not self._writers and self._orphan is None:
+        if not self._writers and self._orphan is None and not self.done.is_set():
             loop = asyncio.get_running_loop()
             self._orphan = loop.call_later(ORPHAN_S, lambda: self._spawn(self._shutdown(EXIT_HOOKS_S)))
 
@@ -69,6 +74,9 @@ class Service:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        if (connection := asyncio.current_task()) is not None:
+            self._connections.add(connection)
+            connection.add_done_callback(self._connections.discard)
         if self._orphan is not None:
             self._orphan.cancel()
             self._orphan = None
