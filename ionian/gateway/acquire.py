@@ -23,7 +23,7 @@ class Acquirer(Protocol):
     """Dispatch, as the gateway sees it."""
 
     def try_acquire(self, function_id: str) -> Slot | None:
-        """A free slot of a warm container, or None. Never waits."""
+        """A free slot of a warm container, or None. Never waits. Raises ``NotFound``."""
 
     async def acquire(self, function_id: str, timeout_s: float) -> Slot:
         """A slot, waiting up to ``timeout_s``. A cancelled wait leaves the queue and holds no slot.

@@ -82,7 +82,11 @@ class Proxied:
         self._out = [frames.frame(frames.REQUEST, payload)]  # what waits for an upstream
 
     def begin(self) -> None:
-        slot = self._gateway.acquirer.try_acquire(self._target.function.function_id)
+        try:
+            slot = self._gateway.acquirer.try_acquire(self._target.function.function_id)
+        except IonianError as error:
+            self._end(error.http, str(error))
+            return
         if slot is not None:
             upstream = self._gateway.pool.take(slot.socket)
             if upstream is not None:

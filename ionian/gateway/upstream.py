@@ -115,6 +115,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.pool.every.add(self)
+        self.deadline = self.pool.loop.time() + _IDLE_S  # in case whoever asked for it has gone meanwhile
         self.transport.write(frames.WEB_PREFACE)
 
     # From the exchange

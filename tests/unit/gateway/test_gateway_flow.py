@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ionian.errors import ResourceExhausted
+from ionian.errors import NotFound, ResourceExhausted
 from ionian.gateway.router import WebFunction
 from ionian.runner import frames
 from tests.unit.gateway.web_site import FUNCTION, HOST, Client, Site, Slot, read, site, text, until
@@ -183,6 +183,17 @@ async def test_queue_wait_over_and_queue_full(tmp_path: Path) -> None:
         shop.slots.acquire = full  # type: ignore[method-assign]
         answer = await shop.get()
         assert (answer.status, answer.headers["retry-after"]) == (429, "1")
+
+
+async def test_a_function_that_has_just_gone_is_404(shop: Site) -> None:
+    def gone(function_id: str) -> Slot | None:
+        raise NotFound("function fu-1 is gone")
+
+    shop.slots.try_acquire = gone  # type: ignore[method-assign]
+    client = await shop.connect()
+    for _ in range(2):
+        answer = await client.get()
+        assert (answer.status, json.loads(answer.body)["detail"]) == (404, "function fu-1 is gone")
 
 
 async def test_timeout_is_504_and_the_slot_waits_for_the_app(tmp_path: Path) -> None:
