@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ionian.commands import client, down, options, running, up, url
 from ionian.commands.steps import Steps
 from ionian.config import Config
 from ionian.errors import IonianError, NotFound, Unavailable
+from ionian.images.uvtool import uv_tool
 
 APP = "iris-classifier"
 FUNCTION = "predict"
@@ -112,17 +113,15 @@ def _model(demo: Demo, steps: Steps) -> None:
     if (demo.directory / "iris_model.pkl").is_file():
         steps.done("trained before")
         return
-    import uv
-
-    command = [uv.find_uv_bin(), "run", "--no-project", "--python", sys.executable, "--script", "train.py"]
-    environ = {**os.environ, "UV_CACHE_DIR": str(demo.config.uv_cache)}
+    tool = uv_tool(demo.config, os.environ)  # the cache that image builds use: packages are fetched once for both
+    command = [str(tool.binary), "run", "--no-project", "--python", sys.executable, "--script", "train.py"]
     said: list[str] = []
 
     def each(line: str) -> None:
         steps.note(line)
         said.append(line)
 
-    _call(command, demo.directory, environ, "training the model", each)
+    _call(command, demo.directory, tool.environ, "training the model", each)
     steps.done(next((line for line in said if line.startswith("accuracy")), "trained"))
 
 
@@ -218,7 +217,7 @@ def _stay(demo: Demo, address: str) -> None:
     threading.Event().wait()
 
 
-def _call(command: list[str], cwd: Path, environ: dict[str, str], doing: str, each: Callable[[str], None]) -> None:
+def _call(command: list[str], cwd: Path, environ: Mapping[str, str], doing: str, each: Callable[[str], None]) -> None:
     """Run a command and hand over its output line by line. Raises Unavailable, with its last lines, when it fails."""
     last: list[str] = []
     with subprocess.Popen(

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import uv
 
+from ionian.config import Config
+from ionian.images.uvtool import uv_tool
 from tests.e2e import leftovers
 from tests.e2e.gate import Gate, gate
 from tests.e2e.machine import Client, Machine, clean_environ, until
@@ -25,13 +26,15 @@ _NEWEST_PYTHON_OF_OLD = (3, 12)  # its image builders stop there
 @pytest.fixture(scope="session")
 def uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for all homes and venvs of this session, so that a package is fetched once."""
-    return tmp_path_factory.mktemp("uv-cache")
+    cache = tmp_path_factory.mktemp("uv") / "uv-cache"
+    cache.mkdir()
+    return cache
 
 
 def _uv(cache: Path, *arguments: str, cwd: Path | None = None) -> str:
-    command = [uv.find_uv_bin(), *arguments]
-    environ = {**clean_environ(), "UV_CACHE_DIR": str(cache)}
-    done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True)
+    tool = uv_tool(Config(home=cache.parent), clean_environ())
+    command = [str(tool.binary), *arguments]
+    done = subprocess.run(command, cwd=cwd, env=tool.environ, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
     return done.stdout.strip()
 
