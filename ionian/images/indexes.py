@@ -20,6 +20,12 @@ _KEYS = {
     "no-index": "PIP_NO_INDEX",
 }
 _TRUE = ("1", "true", "yes", "on")
+_SYSTEM_CERTIFICATES = (  # Debian, Fedora, SUSE: where pip, curl and git of the system look; uv would use its own list
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+)
+_CERTIFICATES_CHOSEN = ("SSL_CERT_FILE", "SSL_CERT_DIR", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS")
 
 
 def config_paths(environ: Mapping[str, str], home: str, prefixes: Sequence[str] = ()) -> tuple[str, ...]:
@@ -64,7 +70,8 @@ def uv_settings(environ: Mapping[str, str], pip: Mapping[str, str], exists: Call
         out["UV_NO_INDEX"] = "1"
     if hosts := pip.get("PIP_TRUSTED_HOST", ""):
         out["UV_INSECURE_HOST"] = hosts
-    if (cert := pip.get("PIP_CERT", "")) and exists(cert):
+    system = () if any(environ.get(name) for name in _CERTIFICATES_CHOSEN) else _SYSTEM_CERTIFICATES
+    if cert := next((path for path in (pip.get("PIP_CERT", ""), *system) if path and exists(path)), ""):
         out["SSL_CERT_FILE"] = cert
     old = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
     return {name: value for name, value in out.items() if not environ.get(name) and not environ.get(old.get(name, ""))}

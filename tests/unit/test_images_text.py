@@ -91,6 +91,22 @@ def test_what_is_set_for_uv_wins() -> None:
     assert indexes.uv_settings(environ, pip, lambda path: True) == {"UV_INDEX": "https://e.test/s"}
 
 
+@pytest.mark.parametrize(
+    ("environ", "pip", "expected"),
+    [
+        ({}, {}, {"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}),
+        ({}, {"PIP_CERT": "/mine.pem"}, {"SSL_CERT_FILE": "/mine.pem"}),
+        ({"UV_SYSTEM_CERTS": "false"}, {}, {}),
+        ({"SSL_CERT_DIR": "/certs"}, {}, {}),
+    ],
+)
+def test_certificates_are_the_systems_unless_chosen(
+    environ: dict[str, str], pip: dict[str, str], expected: dict[str, str]
+) -> None:
+    assert indexes.uv_settings(environ, pip, lambda path: True) == expected
+    assert indexes.uv_settings({}, {}, lambda path: False) == {}
+
+
 def test_config_files_are_those_of_pip() -> None:
     paths = indexes.config_paths({"XDG_CONFIG_HOME": "/x", "PIP_CONFIG_FILE": "/mine"}, "/home/u", ["/venv"])
     assert paths == (
