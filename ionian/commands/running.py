@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,14 @@ def status(config: Config, running: Running) -> dict[str, Any]:
 def reachable_host(running: Running) -> str:
     """An address to connect to: a server that listens everywhere is reached on loopback."""
     return "127.0.0.1" if running.host in ("", "0.0.0.0", "::") else running.host
+
+
+def isolation_lines(isolation: str, details: Iterable[str]) -> list[str]:
+    """The level in force and what it means here, as indented lines. The runtime's own first line repeats the level."""
+    lines = [isolation, *details]
+    if len(lines) > 1 and lines[1].startswith(f"isolation: {isolation}"):
+        lines[:2] = [lines[1].removeprefix("isolation: ")]
+    return [f"  {'isolation' if number == 0 else '':<9}  {line}" for number, line in enumerate(lines)]
 
 
 def program() -> str:

@@ -35,8 +35,7 @@ def render(answer: Mapping[str, Any]) -> str:
         f"Ionian {answer['version']} at http://{answer['host']}:{answer['port']}"
         f" (pid {answer['pid']}, worker {answer['worker_pid']})",
         f"  data       {answer['home']}",
-        f"  isolation  {answer['isolation']}",
-        *(f"             {detail}" for detail in answer["details"]),
+        *running.isolation_lines(answer["isolation"], answer["details"]),
     ]
     rows = [("APP", "STATE", "FUNCTION", "CONTAINERS", "QUEUED", "IN FLIGHT")]
     for app in answer["apps"]:

@@ -99,8 +99,7 @@ def greeting(config: Config, server: running.Running) -> str:
         [
             f"Ionian {__version__} at {server.url}",
             f"  data       {config.home}",
-            f"  isolation  {server.isolation}",
-            *(f"             {detail}" for detail in server.details),
+            *running.isolation_lines(server.isolation, server.details),
             "next:",
             f'  eval "$({name} env{option})"',
             f"  modal deploy app.py    # or, without the line above: {deploy}",
