@@ -16,6 +16,7 @@ from ionian.dispatch.pool import Container, Pool, Slot
 from ionian.errors import DeadlineExceeded, IonianError, NotFound, ResourceExhausted
 from ionian.model import ContainerState, FunctionSpec, InputRef, OutputRecord, Snapshot, Status
 
+LINGER_S = 5.0  # seconds a program may take to end after it has closed its link
 Items = Callable[[str, dict[str, Any], bytes], None]
 
 
@@ -282,11 +283,17 @@ class Dispatch:
             found[1].released(found[0], False)
 
     def link_lost(self, container_id: str) -> None:
-        """The socket closed. Its exit event follows; one that lives on without its link is useless and is ended."""
+        """The socket closed, as it does when a program ends. One that lives on without its link is useless: end it."""
         self._links.pop(container_id, None)
         found = self._containers.get(container_id)
-        if found is not None:
-            found[1].drain(found[0]) if found[0].state is ContainerState.READY else None
+        if found is None or found[0].state is ContainerState.DRAINING:
+            return  # gone, or stopping: whoever stops it gives it its time
+        if found[0].state is ContainerState.READY:
+            found[1].drain(found[0])
+        asyncio.get_running_loop().call_later(LINGER_S, self._end_unlinked, container_id)
+
+    def _end_unlinked(self, container_id: str) -> None:
+        if container_id in self._containers and container_id not in self._links:
             self._kill(container_id, "its control link closed")
 
     def _settle(self, container_id: str, header: dict[str, Any]) -> None:

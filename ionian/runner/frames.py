@@ -22,7 +22,7 @@ WEB = b"W"
 CONTROL_PREFACE = CONTROL + bytes([VERSION])
 WEB_PREFACE = WEB + bytes([VERSION])
 
-# What Python code writes to sys.stderr goes through stdout's pipe between these marks: the order of both streams is kept,
+# What Python code writes to sys.stderr goes through stdout's pipe between these marks: their common order is kept,
 # and a write of up to PIPE_BUF bytes arrives in one piece. What other programs write to descriptor 2 has a pipe of its
 # own. On when IONIAN_STREAM_MARKS is set.
 STDERR_BEGINS = b"\0\x02"
