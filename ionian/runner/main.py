@@ -85,7 +85,7 @@ def _serve(client: Client, launch: spec.Launch, listener: socket.socket, clock: 
     if launch.web is not None:
         from . import site
 
-        loop = site.new_loop()
+        loop = site.new_loop(launch.accel_path)
         asyncio.set_event_loop(loop)
         _hooks(service.enter, loop)
         app = site.application(client, launch, service)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import signal
 import socket
 import sys
@@ -36,17 +37,20 @@ def application(client: Client, launch: Launch, service: Service) -> Any:
     raise NotBuilt(f"web functions of kind {web.kind!r} are not served yet")
 
 
-def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where the image has it, unless the program patches asyncio in a way that uvloop refuses."""
-    if "nest_asyncio" not in sys.modules:
-        try:
-            import uvloop
-        except ImportError:
-            pass
-        else:
-            loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-            return loop
-    return asyncio.new_event_loop()
+def new_loop(accel_path: str = "") -> asyncio.AbstractEventLoop:
+    """uvloop's, the image's own or else ours; unless the image can patch asyncio in a way that uvloop refuses."""
+    if importlib.util.find_spec("nest_asyncio") is not None:
+        return asyncio.new_event_loop()
+    sys.path.extend([accel_path] if accel_path else [])
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    finally:
+        if accel_path:
+            sys.path.remove(accel_path)
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
 
 
 async def serve(

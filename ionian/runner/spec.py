@@ -42,6 +42,7 @@ class Launch:
     code_root: str = "/root"  # the user's code and working directory
     client_path: str = "/pkg"  # the deploying client's package
     deps_path: str = ""  # its dependencies, last on sys.path so that the image's own versions win
+    accel_path: str = ""  # holds uvloop, for the runner's own use
     compat: bool = False  # give retired names back to the user's code
     definition: str = ""  # file with the client's Function message; needed for serialized functions
     params: str = ""  # file with the serialized class parameters of a bound class

@@ -13,6 +13,7 @@ LIB = "/__ionian/lib"  # the runner and the compatibility module, as packages io
 PLACE = "/__ionian/container"  # this container's own files: spec.json, definition
 CLIENT = "/pkg"
 DEPS = "/__modal/deps"
+ACCEL = "/__ionian/accel"  # uvloop for the runner, not on the user's import path
 BOOT = "import sys; sys.path.insert(0, {lib!r}); from ionian_runner.main import main; main()"
 
 # What user code may expect of the machine; everything else of the server's environment stays outside.
@@ -26,7 +27,7 @@ class Places:
     layers: tuple[Path, ...]  # image layers then mounts, bottom first
     interpreter: Interpreter
     lib: Path
-    client: Path  # holds pkg/ and deps/
+    client: Path  # holds pkg/, deps/ and accel/
     place: Path  # the container's own directory with spec.json and definition
     scratch: Path
 
@@ -37,6 +38,7 @@ def binds(places: Places) -> tuple[Bind, ...]:
         Bind(places.place, PLACE),
         Bind(places.client / "pkg", CLIENT),
         Bind(places.client / "deps", DEPS),
+        Bind(places.client / "accel", ACCEL),
     )
 
 
@@ -49,6 +51,7 @@ def launch_json(spec: ContainerSpec, shown: dict[str, str], home: str) -> str:
             code_root=home,
             client_path=shown[CLIENT],
             deps_path=shown[DEPS],
+            accel_path=shown[ACCEL],
             compat=True,
             definition=f"{shown[PLACE]}/definition",
             environment_name=function.environment,

@@ -75,6 +75,7 @@ class Worker:
             if found is not None:
                 self._live[found.state.container_id] = found
                 self._watch(found)
+        self._runtime.keep({live.state.app_id for live in self._live.values()})
 
     def _install_lib(self) -> None:
         """A readable copy: the package itself may lie where containers cannot look (mode 0700, under /root)."""
@@ -97,6 +98,7 @@ class Worker:
         interpreter = await self._interpreters.find(function.python_version)
         client = await client_layer(self._config, function.runner.client_version, interpreter)
         layers = self._layer_paths(function)
+        self._runtime.check(layers, spec.app_id)  # again: links go with the worker, apps stay deployed
         state = State(spec.container_id, function.function_id, spec.app_id, spec_key(function), time.time())
         live = container.create(self._root, state, self._appender(spec.app_id))
         try:
@@ -221,11 +223,12 @@ class Worker:
         ]
 
     async def stop_all(self, grace_s: float) -> None:
-        """End every container and wait until nothing of it is left."""
+        """End every container and wait until nothing is left of them, nor of what apps needed on the host."""
         for container_id in list(self._live):
             self.stop(container_id, grace_s)
         while self._watchers:
             await asyncio.wait(set(self._watchers))
+        self._runtime.keep(())
 
     # -- what functions need
 
