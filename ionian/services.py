@@ -78,7 +78,15 @@ class Server:
     async def prepare(self, spec: FunctionSpec) -> None:
         """Client package, mounted files and links for a function. Raises InvalidRequest naming what cannot be had."""
         files = await self.database.read(_mounted_files, spec)
-        await self.engine.prepare(spec, files)
+        try:
+            await self.engine.prepare(spec, files)
+        except IonianError:
+            if not any(pool.spec.app_id == spec.app_id and not pool.retired for pool in self.dispatch.pools.values()):
+                await self.engine.release(spec.app_id)  # nothing of it is live: nor shall other functions' links be
+            raise
+
+    async def release(self, app_id: str) -> None:
+        await self.engine.release(app_id)
 
     def url(self, environment: str, label: str) -> str:
         """The address that resolves on this machine through getaddrinfo: a name, else the path form."""

@@ -123,6 +123,7 @@ async def _ended(ctx: Context, app_ids: list[str]) -> None:
             ctx.watch.notify(call_topic(call_id))
     await ctx.services.reload()
     for app_id in app_ids:
+        await ctx.services.release(app_id)
         ctx.watch.notify(logs_topic(app_id))
 
 

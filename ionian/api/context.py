@@ -43,6 +43,9 @@ class Services(Protocol):
     async def prepare(self, spec: FunctionSpec) -> None:
         """Check that this function can run here and make it ready. Raises InvalidRequest naming what cannot be had."""
 
+    async def release(self, app_id: str) -> None:
+        """This app has ended: undo what ``prepare`` did to the machine for it."""
+
     def url(self, environment: str, label: str) -> str:
         """The address to print for a web function with this label."""
 

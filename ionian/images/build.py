@@ -151,10 +151,8 @@ class Builder:
             lines, step.packages = await install.install(op, where)
         except NeedsBuild as error:
             if self._runtime.level is not Isolation.NAMESPACES:
-                hint = (
-                    "a package without a wheel is built by running its code, which needs namespaces (`ionian doctor`)"
-                )
-                raise failed(op.command, f"{error.reason}\n{hint}") from error
+                hint = "a package without a wheel is built by running its code, which needs namespaces"
+                raise failed(op.command, f"{error.reason}\n{hint} (`ionian status` says more)") from error
             yield "A package has no wheel for this Python: building it from source, in a sandbox"
             remove_tree(step.tree)
             step.tree.mkdir()

@@ -219,5 +219,5 @@ def missing(level: str, command: str) -> str:
     hint = f"install {' '.join(absent)} on this host, or " if absent else ""
     return (
         f"A build command needs a root file system of its own (namespaces); this server runs with {level} isolation. "
-        f"To go on, {hint}run `ionian doctor` to see what namespaces need here"
+        f"To go on, {hint}see in `ionian status` what namespaces need here"
     )

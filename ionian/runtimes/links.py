@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +41,10 @@ class Links:
     def provide(self, layers: tuple[Path, ...], owner: str) -> None:
         """Make every path of the layers (bottom first) exist. Raises InvalidRequest naming the path, making none."""
         wanted = dict(self._wanted(list(reversed(layers)), self._root, ""))
-        for path in wanted:
+        missing = {path: sources for path, sources in wanted.items() if not self._has(path, sources, owner)}
+        for path in missing:
             self._refuse(path, str(self._tree(wanted[path])), owner)
-        for path, sources in wanted.items():
+        for path, sources in missing.items():
             tree = self._tree(sources)
             self._materialise(tree, sources)
             link = self._links.get(path)
@@ -51,7 +52,19 @@ class Links:
             self._links[path] = Link(str(tree), owners)
             self._save()
             self._point(path, tree)
-        self._drop_trees()
+        if missing:
+            self._drop_trees()
+
+    def keep(self, owners: Collection[str]) -> None:
+        """Remove every link that none of these owners has."""
+        for owner in {name for link in self._links.values() for name in link.owners}.difference(owners):
+            self.release(owner)
+
+    def _has(self, path: str, sources: Sequence[Path], owner: str) -> bool:
+        """Whether this owner's link is there already, with these files behind it."""
+        link, tree = self._links.get(path), self._tree(sources)
+        recorded = link is not None and owner in link.owners and link.target == str(tree)
+        return recorded and _read_link(path) == str(tree / "it") and os.path.lexists(tree / "it")
 
     def release(self, owner: str) -> None:
         """Remove the links that only this owner has."""
@@ -84,13 +97,14 @@ class Links:
             if not os.access(parent, os.W_OK | os.X_OK):
                 raise InvalidRequest(
                     f"cannot provide {path}: no permission to write to {parent}. Mount it at a path below the working "
-                    "directory that the app opens relatively, or run Ionian where namespaces work"
+                    "directory that the app opens relatively, or run Ionian as root, or where namespaces work"
                 )
             return
         if not self._is_ours(path):
+            target = _read_link(path)
             raise InvalidRequest(
-                f"cannot provide {path}: it exists on this machine and is never overwritten. Mount it at another path, "
-                "or run Ionian where namespaces work"
+                f"cannot provide {path}: it exists on this machine{f' (a link to {target})' if target else ''} and is "
+                "never overwritten. Move it away, mount yours at another path, or run Ionian where namespaces work"
             )
         link = self._links.get(path)
         others = [name for name in link.owners if name != owner] if link is not None else []
@@ -123,7 +137,7 @@ class Links:
 
     def _point(self, path: str, tree: Path) -> None:
         """Make or atomically replace our link."""
-        if os.path.lexists(path) and os.readlink(path) == str(tree / "it"):
+        if _read_link(path) == str(tree / "it"):
             return
         aside = f"{path}.ionian-{os.getpid()}"
         try:
@@ -136,7 +150,7 @@ class Links:
             raise InvalidRequest(f"cannot provide {path}: {error.strerror}") from error
 
     def _is_ours(self, path: str) -> bool:
-        return os.path.islink(path) and os.readlink(path).startswith(f"{self._trees}/")
+        return _read_link(path).startswith(f"{self._trees}/")
 
     def _drop_trees(self) -> None:
         """Remove the trees that no link points to."""
@@ -155,6 +169,14 @@ class Links:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(self._file)
+
+
+def _read_link(path: str) -> str:
+    """Where the link at ``path`` points; empty when there is none."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _needed(path: str, sources: Sequence[Path]) -> bool:

@@ -7,7 +7,7 @@ the layers are never written to.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ionian.errors import ContainerFailed, InvalidRequest
@@ -80,6 +80,9 @@ class NamespacesRuntime:
         """See ``Runtime``: every layer can be shown."""
 
     def release(self, owner: str) -> None:
+        """See ``Runtime``: nothing was made."""
+
+    def keep(self, owners: Collection[str]) -> None:
         """See ``Runtime``: nothing was made."""
 
     def _base(self, interpreter: Interpreter) -> skeleton.Base:

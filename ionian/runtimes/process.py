@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ionian.errors import ContainerFailed, InvalidRequest
@@ -36,12 +36,12 @@ class ProcessRuntime:
         """Start a program. Raises InvalidRequest naming what cannot be done without namespaces."""
         if spec.block_network:
             raise InvalidRequest(
-                "block_network needs the namespaces runtime, which does not work here: run `ionian doctor`"
+                "block_network needs the namespaces runtime, which does not work here: `ionian status` says why"
             )
         if spec.upper is not None:
             raise InvalidRequest(
                 "a build step that runs a command needs the namespaces runtime, which does not work here: "
-                "run `ionian doctor`"
+                "`ionian status` says why"
             )
         for bind in spec.binds:
             if not bind.source.exists():
@@ -83,6 +83,10 @@ class ProcessRuntime:
     def release(self, owner: str) -> None:
         """See ``Runtime``: remove those links."""
         self._links.release(owner)
+
+    def keep(self, owners: Collection[str]) -> None:
+        """See ``Runtime``: remove the links of all others."""
+        self._links.keep(owners)
 
 
 def _plan(spec: SandboxSpec, env: Path, home: Path) -> Plan:

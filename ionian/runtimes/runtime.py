@@ -6,7 +6,7 @@ when a Process has ended and ``reap`` was called, no process, mount, cgroup, lin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -115,3 +115,6 @@ class Runtime(Protocol):
 
     def release(self, owner: str) -> None:
         """Remove what ``check`` made for this owner."""
+
+    def keep(self, owners: Collection[str]) -> None:
+        """Remove what ``check`` made for anybody else: the rest of an earlier worker, and at the end everything."""

@@ -65,12 +65,15 @@ def test_an_existing_path_is_refused_by_name_and_kept(
     assert not target.is_symlink()
 
 
-def test_down_keeps_what_a_redeploy_needs(processes: Machine, new_client: Client, tmp_path: Path, target: Path) -> None:
+def test_links_go_with_the_server_and_come_back(
+    processes: Machine, new_client: Client, tmp_path: Path, target: Path
+) -> None:
     project = _project(tmp_path, target)
     for _ in range(2):
         processes.modal(new_client, "deploy", "app.py", cwd=project)
         assert processes.get("reading", "read").json() == "the model"
     processes.down()
+    assert not target.is_symlink()
     processes.up()
     assert processes.get("reading", "read").json() == "the model"
     processes.modal(new_client, "app", "stop", "--yes", "reading")

@@ -80,7 +80,7 @@ def test_what_exists_is_named_and_nothing_is_made(place: Place) -> None:
 
 def test_a_foreign_link_is_not_ours(place: Place) -> None:
     (place.host / "data").symlink_to("/nowhere")
-    with pytest.raises(InvalidRequest, match="/data"):
+    with pytest.raises(InvalidRequest, match=r"/data: it exists .*a link to /nowhere"):
         place.links.provide((place.layer("a", data="x"),), "ap-1")
     assert os.readlink(place.host / "data") == "/nowhere"
 
@@ -115,6 +115,29 @@ def test_the_record_survives_a_restart(place: Place) -> None:
     again = Links(place.state, place.host)
     again.release("ap-1")
     assert place.found() == []
+
+
+def test_only_what_the_kept_owners_have_stays(place: Place) -> None:
+    shared, alone = place.layer("a", data__x="x"), place.layer("b", opt__b="b")
+    for owner in ("ap-1", "ap-2"):
+        place.links.provide((shared,), owner)
+    place.links.provide((shared, alone), "ap-2")
+    place.links.keep({"ap-1"})
+    assert place.found() == ["data"]
+    Links(place.state, place.host).keep(())
+    assert place.found() == []
+    assert os.listdir(place.state / "trees") == []
+
+
+def test_what_is_provided_already_is_not_written_again(place: Place) -> None:
+    layer = place.layer("a", data__x="x")
+    place.links.provide((layer,), "ap-1")
+    before = (place.state / "links.json").stat().st_ino
+    place.links.provide((layer,), "ap-1")
+    assert (place.state / "links.json").stat().st_ino == before
+    place.links.provide((layer,), "ap-2")
+    place.links.release("ap-1")
+    assert place.found() == ["data"]
 
 
 def test_a_stale_link_is_repaired(place: Place) -> None:

@@ -51,6 +51,7 @@ class Played:
     refuse: Exception | None = None  # what prepare raises
     live: list[FunctionSpec] = field(default_factory=list)
     reloads: int = 0
+    released: list[str] = field(default_factory=list)
     submitted: list[InputRef] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     running: list[RunningContainer] = field(default_factory=list)
@@ -138,6 +139,9 @@ class Played:
                 images.finish, image_id, layers, (("A", "1"),), "/root", "3.11", found, time.time()
             )
         self.watch.notify(image_topic(image_id))
+
+    async def release(self, app_id: str) -> None:
+        self.released.append(app_id)
 
     async def prepare(self, spec: FunctionSpec) -> None:
         if self.refuse:

@@ -243,6 +243,7 @@ async def test_an_app_whose_client_is_killed_ends_when_its_heartbeats_stop(
     [app_id] = await end_lost_apps(later)
     assert (await scene.database.read(apps.get, app_id))["state"] == apps.STOPPED
     assert not scene.played.live
+    assert scene.played.released == [app_id]
     assert scene.played.cancelled == [scene.played.submitted[0].call_id]
 
 
