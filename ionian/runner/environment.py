@@ -1,4 +1,4 @@
-"""What user code expects around itself: import path, working directory, environment variables, prompt output."""
+"""What user code expects around itself: import path, environment variables, prompt output."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ def prepare(launch: Launch, library: str, container_id: str) -> None:
     streams()
     sys.path[:] = search_path(launch, library, sys.path)
     sys.argv[:] = [launch.module_name]
-    if launch.code_root and os.path.isdir(launch.code_root):
-        os.chdir(launch.code_root)
     front = [path for path in (launch.code_root, launch.client_path, os.environ.get("PYTHONPATH", "")) if path]
     os.environ.update(
         MODAL_IS_REMOTE="1",

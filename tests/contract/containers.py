@@ -84,7 +84,7 @@ class Container:
         }  # fmt: skip
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
-                [python, "-c", start], env=env, stdout=out, stderr=err, pass_fds=[listener.fileno()], cwd="/"
+                [python, "-c", start], env=env, stdout=out, stderr=err, pass_fds=[listener.fileno()], cwd=code
             )
         listener.close()
 
