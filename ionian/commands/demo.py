@@ -59,7 +59,7 @@ def run(arguments: list[str], home: str | None) -> int:
                 _stay(demo, base)
             finally:
                 if demo.owned:
-                    down.stop(config)
+                    _stop_server(config)
         except KeyboardInterrupt:
             demo.console.print("\nstopped")
             return 130 if parsed.once else 0
@@ -199,6 +199,13 @@ def _stop_app(demo: Demo) -> None:
     with contextlib.suppress(IonianError):
         environ = client.environment(demo.config, arguments, os.environ)
         subprocess.run(client.command_line(sys.executable, arguments), env=environ, capture_output=True)
+
+
+def _stop_server(config: Config) -> None:
+    down.stop(config)
+    with contextlib.suppress(ChildProcessError):  # our child: not left as a zombie for whoever inherits it
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _stay(demo: Demo, address: str) -> None:
