@@ -15,7 +15,7 @@ from ionian.commands import VERBS
 from ionian.errors import InvalidRequest, IonianError
 
 _PASSED_ON = """every other verb goes to the modal client, pointed at this server:
-  deploy run serve shell app container image secret dict queue volume environment token profile ...
+  deploy run serve app image environment token profile ...
 
 options:
   --home DIR   where everything lives (default: $IONIAN_HOME, else ~/.ionian); before or after any verb
