@@ -28,8 +28,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 Target = tuple[str, int, str, str]  # address, port, path, Host header
 
 
-def main() -> int:
-    options = _options()
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
     with contextlib.ExitStack() as stack:
         targets, processes = _start(options, stack)
         for target in targets.values():
@@ -40,7 +40,7 @@ def main() -> int:
     return 0
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--python", default=sys.executable, help="interpreter with fastapi and uvicorn (and the model's packages)"
@@ -55,7 +55,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--connections", type=lambda text: [int(part) for part in text.split(",")], default=[1, 16, 64])
-    return parser.parse_args()
+    parser.add_argument("--app", default="web_app:app", help="the application for uvicorn, as MODULE:NAME")
+    parser.add_argument("--path", default="/predict", help="where it answers")
+    return parser.parse_args(arguments)
 
 
 def _start(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[dict[str, Target], dict[str, int]]:
@@ -65,10 +67,10 @@ def _start(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[di
     processes: dict[str, int] = {}
     for name in ("uvicorn", "control"):
         port = _free_port()
-        command = [options.python, "-m", "uvicorn", "web_app:app", "--port", str(port), "--log-level", "warning"]
+        command = [options.python, "-m", "uvicorn", options.app, "--port", str(port), "--log-level", "warning"]
         command += ["--no-access-log", *options.uvicorn.split()]
         processes[name] = stack.enter_context(_process(command, environ)).pid
-        targets[name] = ("127.0.0.1", port, "/predict", "localhost")
+        targets[name] = ("127.0.0.1", port, options.path, "localhost")
     if options.ours:
         url = urlsplit(options.ours)
         port, path = url.port or 80, url.path or "/"
