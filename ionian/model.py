@@ -202,6 +202,7 @@ class FunctionView:
     scaling: Scaling
     queued: int
     oldest_wait_s: float = 0.0  # how long the first of the queue has waited
+    queued_for_s: float = 0.0  # how long the queue has not been empty
     retired: bool = False  # stopped: drain its containers, start none
     blocked_until: float = 0.0  # start failures back off until then, unix seconds
     startup_timeout_s: int = 300

@@ -174,8 +174,9 @@ def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tupl
         kill=lambda container_id, reason: server.scheduler.kill(container_id, reason),
         max_queued=config.max_queued,
     )
-    most = config.max_containers or 8 * (os.cpu_count() or 1)
-    server.scheduler = Scheduler(server.dispatch, engine, server.prepare, server.environment, most)
+    cores = len(os.sched_getaffinity(0))
+    most = config.max_containers or 8 * cores
+    server.scheduler = Scheduler(server.dispatch, engine, server.prepare, server.environment, most, cores)
     server.builds = Builds(config, database, engine, watch)
     context = Context(config, database, watch, store, server)
     service = GrpcServer([assemble(MODULES, context)])

@@ -85,6 +85,7 @@ class Pool:
         self.failures = 0
         self.blocked_until = 0.0
         self._ready: list[Container] = []
+        self._queued_since = 0.0  # when the queue began to be not empty
         self._clock = clock
         self._changed = changed
 
@@ -109,6 +110,8 @@ class Pool:
         return self._pick()
 
     def enqueue(self, waiter: Waiter) -> None:
+        if not self.waiting:
+            self._queued_since = waiter.since
         self.waiting.append(waiter)
         self._changed()
 
@@ -189,6 +192,7 @@ class Pool:
             scaling=self.spec.scaling,
             queued=len(self.waiting),
             oldest_wait_s=now - self.waiting[0].since if self.waiting else 0.0,
+            queued_for_s=now - self._queued_since if self.waiting else 0.0,
             retired=self.retired,
             blocked_until=self.blocked_until,
             startup_timeout_s=self.spec.startup_timeout_s,

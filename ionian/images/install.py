@@ -84,11 +84,12 @@ async def install(op: PipInstall, at: Installation) -> tuple[list[str], tuple[st
 async def _install(op: PipInstall, at: Installation) -> tuple[list[str], tuple[str, ...]]:
     series = at.interpreter.series
     have = packages.installed(at.lower, series)
-    resolved = await _resolved(op, at, {d.name: d.version for d in have.values()})
+    resolved, cached = await _resolved(op, at, {d.name: d.version for d in have.values()})
+    notes = ["No package source answers: taken from the cache, as it was last seen"] if cached else []
     pins = packages.pins(resolved)
     new = [line for line in resolved.splitlines() if _is_new(line, pins, have)]
     if not new:
-        return ["Nothing to install: the image has all of it already"], ()
+        return [*notes, "Nothing to install: the image has all of it already"], ()
     listing = at.stage / "install.txt"
     listing.write_text("\n".join(new) + "\n")
     args = ["pip", "install", "--no-deps", "--no-build", "--python", str(at.venv / "bin" / "python")]
@@ -100,7 +101,8 @@ async def _install(op: PipInstall, at: Installation) -> tuple[list[str], tuple[s
     added = packages.installed((at.tree,), series).values()
     done = tuple(sorted(f"{d.name}=={d.version}" for d in added))
     kept = len(pins) - sum(1 for d in added if d.name in pins)
-    return [f"Installed {' '.join(done)}" + (f" (kept {kept} that the image has already)" if kept > 0 else "")], done
+    kept_text = f" (kept {kept} that the image has already)" if kept > 0 else ""
+    return [*notes, f"Installed {' '.join(done)}{kept_text}"], done
 
 
 def _is_new(line: str, pins: Mapping[str, str], have: Mapping[str, packages.Distribution]) -> bool:
@@ -113,8 +115,8 @@ def _is_new(line: str, pins: Mapping[str, str], have: Mapping[str, packages.Dist
     return True
 
 
-async def _resolved(op: PipInstall, at: Installation, have: Mapping[str, str]) -> str:
-    """The full list of pins for ``op``, preferring versions that are installed."""
+async def _resolved(op: PipInstall, at: Installation, have: Mapping[str, str]) -> tuple[str, bool]:
+    """The full list of pins for ``op``, preferring versions that are installed; whether only the cache was asked."""
     wanted = at.stage / "requirements.txt"
     wanted.write_text("\n".join(op.requirements) + "\n")
     paths = [wanted, *written(at.stage, "file", op.files)]
@@ -130,7 +132,7 @@ async def _resolved(op: PipInstall, at: Installation, have: Mapping[str, str]) -
     result = await uvtool.run(at.tool, [*args, *map(str, paths)], cwd=at.stage, extra=index_environ(at.environ))
     if result.code:
         raise _failure(op, result)
-    return out.read_text()
+    return out.read_text(), result.offline
 
 
 def written(folder: Path, name: str, texts: Sequence[str]) -> list[Path]:

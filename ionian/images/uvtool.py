@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ionian.config import Config
@@ -35,6 +35,7 @@ class UvResult:
     code: int
     stdout: str
     stderr: str
+    offline: bool = False  # no package source answered; it was done from the cache alone
 
     @property
     def last_lines(self) -> str:
@@ -80,12 +81,16 @@ def _binary() -> Path:
 async def run(
     tool: UvTool, args: Sequence[str], *, cwd: Path, extra: Mapping[str, str] | None = None, timeout_s: float = 1800
 ) -> UvResult:
-    """Run uv to its end; a network that does not answer is tried once more from the cache alone."""
-    result = await _once(tool, args, cwd, extra or {}, timeout_s)
-    if result.code and any(sign in result.stderr for sign in _NO_NETWORK) and "--offline" not in args:
-        offline = await _once(tool, [*args, "--offline"], cwd, extra or {}, timeout_s)
-        return result if offline.code else offline
-    return result
+    """Run uv to its end. When the network does not answer: from the cache alone, and only then with all retries."""
+    given = dict(extra or {})
+    quick = {"UV_HTTP_RETRIES": "1", **{n: v for n, v in tool.environ.items() if n == "UV_HTTP_RETRIES"}, **given}
+    result = await _once(tool, args, cwd, quick, timeout_s)
+    if not result.code or not any(sign in result.stderr for sign in _NO_NETWORK):
+        return result
+    offline = await _once(tool, [*args, "--offline"], cwd, given, timeout_s)
+    if not offline.code:
+        return replace(offline, offline=True)
+    return await _once(tool, args, cwd, given, timeout_s)
 
 
 async def _once(tool: UvTool, args: Sequence[str], cwd: Path, extra: Mapping[str, str], timeout_s: float) -> UvResult:

@@ -49,12 +49,14 @@ class Scheduler:
         prepare: Callable[[FunctionSpec], Awaitable[None]],
         environment: Callable[[FunctionSpec], Awaitable[tuple[tuple[str, str], ...]]],
         max_containers: int,
+        cores: int,
     ) -> None:
         self._dispatch = dispatch
         self._engine = engine
         self._prepare = prepare
         self._environment = environment
         self._max_containers = max_containers
+        self._cores = cores
         self._stopping: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.decisions: deque[Decision] = deque(maxlen=1000)
@@ -78,7 +80,7 @@ class Scheduler:
             return
         now = self._dispatch.clock()
         self._dispatch.calls.sweep(now)
-        for action in plan(self._dispatch.snapshot(), now, self._max_containers):
+        for action in plan(self._dispatch.snapshot(), now, self._max_containers, self._cores):
             self._apply(action, now)
         for container_id in self._dispatch.drained():
             self._stop(container_id, EXIT_HOOKS_S)

@@ -19,11 +19,15 @@ from ionian.model import (
     StopContainer,
 )
 
-PATIENCE_S = 0.1  # with a warm container present, a queue shorter than this is cheaper to serve than to scale for
+PATIENCE_S = 0.1  # with a warm container present, a wait shorter than this is cheaper to serve than to scale for
+SUSTAINED_S = 0.5  # a queue that never empties for so long is worth another container, while a core is free for it
 
 
-def plan(snapshot: Snapshot, now: float, max_containers: int) -> list[Action]:
-    """Actions that bring actual to desired. ``now`` is unix seconds; ``max_containers`` bounds the whole machine."""
+def plan(snapshot: Snapshot, now: float, max_containers: int, cores: int = 1) -> list[Action]:
+    """Actions that bring actual to desired.
+
+    ``now`` is unix seconds; ``max_containers`` bounds the whole machine, which has ``cores`` CPU cores.
+    """
     by_function: dict[str, list[ContainerView]] = defaultdict(list)
     for container in snapshot.containers:
         by_function[container.function_id].append(container)
@@ -36,7 +40,7 @@ def plan(snapshot: Snapshot, now: float, max_containers: int) -> list[Action]:
         current = [c for c in containers if not c.stale and c.state in (ContainerState.STARTING, ContainerState.READY)]
         if function.retired:
             continue
-        starts = _starts(function, current, now)[: max(0, room)]
+        starts = _starts(function, current, now, cores)[: max(0, room)]
         room -= len(starts)
         actions += starts or _idle(function, current, now)
     return actions
@@ -56,7 +60,7 @@ def desired(function: FunctionView, in_flight: int) -> tuple[int, str]:
     return wanted, reason
 
 
-def _starts(function: FunctionView, current: list[ContainerView], now: float) -> list[StartContainer]:
+def _starts(function: FunctionView, current: list[ContainerView], now: float, cores: int) -> list[StartContainer]:
     if now < function.blocked_until:
         return []
     wanted, reason = desired(function, sum(c.in_flight for c in current))
@@ -65,7 +69,8 @@ def _starts(function: FunctionView, current: list[ContainerView], now: float) ->
     starting = len(current) - ready
     below_minimum = len(current) < function.scaling.min_containers
     if ready and not below_minimum:
-        if function.oldest_wait_s < PATIENCE_S and function.queued:
+        sustained = function.queued_for_s >= SUSTAINED_S and len(current) < cores
+        if function.queued and function.oldest_wait_s < PATIENCE_S and not sustained:
             return []
         missing = min(missing, ready - starting)  # at most double while something already serves
     return [StartContainer(function.function_id, reason) for _ in range(max(0, missing))]

@@ -68,6 +68,14 @@ def test_a_short_queue_is_left_to_the_warm_container() -> None:
     assert starts(function(queued=5, oldest_wait_s=0.01), busy) == 0
 
 
+def test_a_queue_that_never_empties_uses_every_core() -> None:
+    busy = container("a", in_flight=1, idle_since=None)
+    view = function(queued=5, oldest_wait_s=0.02, queued_for_s=0.6)
+    assert len(plan(Snapshot((view,), (busy,)), NOW, 100, cores=2)) == 1
+    both = (busy, container("b", in_flight=1, idle_since=None))
+    assert plan(Snapshot((view,), both), NOW, 100, cores=2) == []
+
+
 def test_max_containers_is_a_limit() -> None:
     busy = container("a", in_flight=1, idle_since=None)
     assert starts(function(queued=9, oldest_wait_s=9, scaling=Scaling(max_containers=1)), busy) == 0
@@ -151,7 +159,7 @@ scalings = st.builds(
 def test_never_over_its_limits(
     containers: list[ContainerView], scaling: Scaling, queued: int, wait: float, retired: bool, room: int
 ) -> None:
-    view = FunctionView(F, scaling, queued, wait, retired)
+    view = FunctionView(F, scaling, queued, wait, wait, retired)
     actions = plan(Snapshot((view,), tuple(containers)), NOW, room)
     begun = [a for a in actions if isinstance(a, StartContainer)]
     ended = {a.container_id for a in actions if isinstance(a, StopContainer)}
