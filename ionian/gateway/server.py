@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import secrets
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -133,13 +135,26 @@ class Gateway:
         for prefix, exact, handler in self._internal:
             if head.path.startswith(prefix) or head.path == exact.encode():
                 return Internal(conn, head, handler)
-        if head.path == b"/" or (head.path == b"/*" and head.method == b"OPTIONS"):
+        named = self._is_this_machine((head.host or b"").decode("latin-1"))
+        if (named and head.path == b"/") or (head.path == b"/*" and head.method == b"OPTIONS"):
             return Internal(conn, head, self._welcome)
         path, host = head.path.decode("utf-8", "replace"), (head.host or b"").decode("latin-1")
         raise NotFound(
             f"nothing answers at {path!r} on host {host!r}; "
             "web functions have addresses of their own: ionian url APP lists them"
         )
+
+    def _is_this_machine(self, host: str) -> bool:
+        """Whether a Host header names this machine: an address, localhost, its own name. Another name is a mistake."""
+        name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+        known = ("", "localhost", self.config.host, socket.gethostname(), socket.gethostname().partition(".")[0])
+        if name.lower().rstrip(".") in known:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
 
     async def _welcome(self, request: Request) -> Response:
         body = answers.welcome(request.headers.get("host", "ADDRESS"), self.config.workspace)

@@ -55,7 +55,7 @@ def test_status_needs_the_token(server: Machine, authorization: str | None) -> N
     assert b"apps" not in body
 
 
-@pytest.mark.parametrize("host", ["local--nothing-here.localhost", "other--iris-predict.localhost"])
+@pytest.mark.parametrize("host", ["local--nothing-here.localhost", "other--iris-predict.localhost", "example.invalid"])
 @pytest.mark.parametrize("path", ["/", "/predict"])
 def test_unknown_host_name(server: Machine, host: str, path: str) -> None:
     answer = server.request("GET", path, host=host)
