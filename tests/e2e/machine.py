@@ -122,6 +122,8 @@ class Machine:
     home: Path
     user_home: Path
     environ: dict[str, str] = field(default_factory=clean_environ)
+    python: str = sys.executable  # that Ionian is installed for
+    wrapper: tuple[str, ...] = ()  # what every command is run by: it may take rights away
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(16))
 
     def __post_init__(self) -> None:
@@ -140,14 +142,14 @@ class Machine:
 
     def cli(self, *arguments: str, cwd: Path | None = None, code: int | None = 0, **environ: str) -> str:
         """Run ``ionian ...`` on this home; returns stdout and stderr together, after checking the exit code."""
-        command = [sys.executable, "-m", "ionian", *arguments, "--home", str(self.home)]
+        command = [self.python, "-m", "ionian", *arguments, "--home", str(self.home)]
         return self.command(command, cwd, code, environ)
 
     def command(
         self, command: list[str], cwd: Path | None = None, code: int | None = 0, environ: dict[str, str] | None = None
     ) -> str:
         done = subprocess.run(
-            command,
+            [*self.wrapper, *command],
             cwd=cwd or self.user_home,
             env={**self.environ, **(environ or {})},
             stdin=subprocess.DEVNULL,
@@ -162,7 +164,7 @@ class Machine:
     def spawn(self, *arguments: str) -> subprocess.Popen[str]:
         """Start ``ionian ...`` on this home and leave it running."""
         return subprocess.Popen(
-            [sys.executable, "-u", "-m", "ionian", *arguments, "--home", str(self.home)],
+            [*self.wrapper, self.python, "-u", "-m", "ionian", *arguments, "--home", str(self.home)],
             cwd=self.user_home,
             env=self.environ,
             stdin=subprocess.DEVNULL,
@@ -174,7 +176,7 @@ class Machine:
     def spawn_modal(self, client: Client, *arguments: str) -> subprocess.Popen[str]:
         """Start plain ``modal ...`` and leave it running."""
         return subprocess.Popen(
-            ["sh", "-c", self._pointed_here(client, arguments)],
+            [*self.wrapper, "sh", "-c", self._pointed_here(client, arguments)],
             cwd=self.user_home,
             env=self.environ,
             stdin=subprocess.DEVNULL,
@@ -210,7 +212,7 @@ class Machine:
         return self.command(["sh", "-c", self._pointed_here(client, arguments)], cwd, code)
 
     def _pointed_here(self, client: Client, arguments: tuple[str, ...]) -> str:
-        env = shlex.join([sys.executable, "-m", "ionian", "env", "--home", str(self.home)])
+        env = shlex.join([self.python, "-m", "ionian", "env", "--home", str(self.home)])
         return f'eval "$({env})"; exec {shlex.join([client.modal, *arguments])}'
 
     # -- HTTP
