@@ -47,6 +47,7 @@ class LocalEngine:
         self._config = config
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._child: subprocess.Popen[bytes] | None = None  # the worker, when this process started it
         self._next_id = 0
         self._answers: dict[int, asyncio.Queue[rpc.Message]] = {}
         self._events: asyncio.Queue[Event] = asyncio.Queue()
@@ -80,6 +81,7 @@ class LocalEngine:
                 start_new_session=True,
                 env=environ,
             )
+        self._child = child
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
         while asyncio.get_running_loop().time() < deadline:
             with contextlib.suppress(OSError):
@@ -172,6 +174,8 @@ class LocalEngine:
             await self._request("shutdown", {"grace_s": grace_s})
         if self._reading is not None:
             await self._reading
+        if self._child is not None:  # take its exit status: not even a zombie is left
+            await asyncio.get_running_loop().run_in_executor(None, self._child.wait)
 
     async def close(self) -> None:
         """Let go of the worker without stopping it."""
