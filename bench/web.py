@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         targets, processes = _start(options, stack)
         for target in targets.values():
             _wait(target)
+        for _ in range(3):  # as many containers as there will be, with everything imported
+            _load(targets["ours"], max(options.connections), 2.0)
         for connections in options.connections:
             _load(next(iter(targets.values())), connections, 0.5)  # warm up the machine
             _compare(options, targets, processes, connections)
