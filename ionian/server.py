@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import signal
 import sys
 import time
@@ -52,6 +53,7 @@ def serve(config: Config, ready: Callable[[], None] | None = None) -> int:
     _directories(config)
     with _lock(config):
         uvloop.run(_run(config, ready))
+        _leave(config)
     return 0
 
 
@@ -69,6 +71,13 @@ def cleanup(config: Config) -> None:
     with _lock(config):
         uvloop.run(end())
         (config.run / "server.json").unlink(missing_ok=True)
+        _leave(config)
+
+
+def _leave(config: Config) -> None:
+    """A long home has its sockets in a stand-in outside of it: nothing stays there. Called with the lock held."""
+    if config.run.parent != config.home:
+        shutil.rmtree(config.run, ignore_errors=True)
 
 
 def _directories(config: Config) -> None:
