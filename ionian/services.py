@@ -200,8 +200,8 @@ class Server:
         self.watch.notify(call_topic(call_id))
 
     async def environment(self, spec: FunctionSpec) -> tuple[tuple[str, str], ...]:
-        """Secrets of a function, as environment variables of its containers. None can exist yet."""
-        return ()
+        """Variables of containers beside their image's. A client in there must find this server, and no other."""
+        return (("MODAL_SERVER_URL", self.base_url),)
 
     # -- life
 

@@ -18,6 +18,7 @@ TOKEN_ID = "x-modal-token-id"
 TOKEN_SECRET = "x-modal-token-secret"
 CLIENT_VERSION = "x-modal-client-version"
 CLIENT_TYPE = "x-modal-client-type"
+CLIENT_IN_CONTAINER = api_pb2.CLIENT_TYPE_CONTAINER
 CLIENT_HOST = "x-modal-host"  # the host name that the client dialled
 IDEMPOTENCY_KEY = "x-idempotency-key"
 

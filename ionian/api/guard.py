@@ -16,7 +16,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from ionian import wire
 from ionian.api.context import Caller, Context
-from ionian.errors import IonianError, Unauthenticated
+from ionian.errors import IonianError, Unauthenticated, Unimplemented
 from ionian.model import new_id
 from ionian.state import tokens
 
@@ -25,6 +25,10 @@ StreamRpc = Callable[[Context, Any], AsyncIterator[Any]]
 
 # Only what a client without a token needs to get one.
 WITHOUT_TOKEN = frozenset({"TokenFlowCreate", "TokenFlowWait"})
+
+_FROM_CONTAINER = (
+    "using other functions, or any other object of the client, in a container is not built in this server yet"
+)
 
 log = logging.getLogger("ionian.api")
 
@@ -60,8 +64,10 @@ class Guard:
         return handle
 
     async def _admit(self, name: str, stream: Any) -> Context:
-        """The context for this caller. Raises Unauthenticated."""
+        """The context for this caller. Raises Unauthenticated, Unimplemented (a client inside a container)."""
         caller = caller_of(stream.metadata or {})
+        if caller.client_type == wire.CLIENT_IN_CONTAINER and not caller.token_id:
+            raise Unimplemented(f"{name} from inside a container: {_FROM_CONTAINER}")
         if name not in WITHOUT_TOKEN:
             secret = str((stream.metadata or {}).get(wire.TOKEN_SECRET, ""))
             if await self._context.database.read(tokens.check, caller.token_id, secret) is None:

@@ -60,6 +60,13 @@ class _Remote:
         raise NotBuilt(f"{name!r} of the client's container manager is not available in an Ionian container")
 
 
+_OBJECT_MODULES = ("modal._object", "modal.object")  # where the base of all handles is, newest first
+_NO_CALLS = (
+    "{name} cannot be used from inside a container: calling other functions of an app, or using any other object of "
+    "it, is not built in Ionian yet"
+)
+
+
 class Client:
     """The imported ``modal`` package, marked as running in a container."""
 
@@ -72,6 +79,24 @@ class Client:
         self._exceptions = importlib.import_module("modal.exception")
         self._context = importlib.import_module(self.band.context)
         self._mark_remote(_Remote(container_id, function_id))
+        self._explain_handles()
+
+    def _explain_handles(self) -> None:
+        """What the user's module defines stays without an id in here. Say so: the client would blame the app."""
+        for module_name in _OBJECT_MODULES:
+            with contextlib.suppress(ImportError, AttributeError):
+                kind = importlib.import_module(module_name)._Object
+                check = kind._validate_is_hydrated
+
+                def explain(handle: Any, check: Callable[[Any], None] = check) -> None:
+                    try:
+                        check(handle)
+                    except self._exceptions.ExecutionError:
+                        name = f"{type(handle).__name__.strip('_')} {getattr(handle, 'tag', '')}".strip()
+                        raise self._exceptions.ExecutionError(_NO_CALLS.format(name=name)) from None
+
+                kind._validate_is_hydrated = explain
+                return
 
     def _mark_remote(self, remote: _Remote) -> None:
         for module_name, class_name in self.band.marks:

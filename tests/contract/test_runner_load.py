@@ -164,3 +164,23 @@ def test_retired_names_in_the_container(start: Start, python: str) -> None:
     call(peer, "in-1", 41)
     assert value(peer) == 42
     assert "ionian" not in container.log()
+
+
+def test_a_call_from_a_container_says_that_this_is_not_built(start: Start, python: str) -> None:
+    module = """
+        import modal
+        app = modal.App("test")
+
+        @app.function()
+        def other(x):
+            return x
+
+        @app.function()
+        def f():
+            return other.remote(1)
+    """
+    peer = start(python, module).ready()
+    call(peer, "in-1")
+    header, _ = peer.take(frames.OUTPUT)
+    assert "from inside a container" in header["exception"]
+    assert "not built" in header["exception"]

@@ -1,0 +1,22 @@
+"""A container that looks for other objects: these calls are not built, and must not go anywhere else."""
+
+import os
+
+import modal
+
+app = modal.App("reaching")
+
+
+@app.function()
+def look() -> list[str]:
+    try:
+        modal.Dict.from_name("anything").get("key")
+    except Exception as error:  # noqa: BLE001 - the clients raise different ones
+        return [os.environ["MODAL_SERVER_URL"], str(error)]
+    return []
+
+
+@app.local_entrypoint()
+def main() -> None:
+    server, said = look.remote()
+    print(f"asked {server} and it said: {said}")
