@@ -34,6 +34,8 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. A deliberate error is one line on stderr and exit code 1."""
+    if argv is None:
+        _ensure_utf8()
     try:
         return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except IonianError as error:
@@ -47,6 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has gone. Point stdout elsewhere, or the interpreter complains when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _ensure_utf8() -> None:
+    """Where the locale's character set is not UTF-8, start again in Python's UTF-8 mode: one name for one file, for us
+    and all we start, whatever their locale. What is printed stays in the terminal's set, as far as that goes.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    printed = {"PYTHONIOENCODING": f"{sys.stdout.encoding}:replace"}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**printed, **os.environ, "PYTHONUTF8": "1"})
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -139,6 +139,7 @@ def _deploy(demo: Demo, steps: Steps) -> None:
     steps.begin("image")
     arguments = ["deploy", "app_modal.py"]
     environ = client.environment(demo.config, arguments, os.environ)
+    environ |= {"PYTHONIOENCODING": "utf-8"}  # it is read here, not by a terminal
     command = client.command_line(sys.executable, arguments)
 
     def each(line: str) -> None:

@@ -51,7 +51,8 @@ def refuse_second(config: Config) -> None:
 
 def start(config: Config, host: str | None = None, port: int | None = None) -> running.Running:
     """Start a detached server and return when it is ready. Raises Unavailable with its last words when it is not."""
-    config.logs.mkdir(parents=True, exist_ok=True)
+    for directory in (config.home, config.logs):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = config.logs / "server.log"
     if log.exists() and log.stat().st_size > _LOG_ROTATE_BYTES:
         log.replace(log.with_suffix(".log.1"))

@@ -90,7 +90,7 @@ def make_machine(uv_cache: Path) -> Callable[[Path], Machine]:
     return make
 
 
-def _stopped_without_trace(machine: Machine) -> None:
+def stopped_without_trace(machine: Machine) -> None:
     machine.close()
     until(lambda: not leftovers.find(machine.config), f"nothing left; left: {leftovers.find(machine.config)}", 10)
     if machine.config.run.parent != machine.home:
@@ -103,7 +103,7 @@ def server(make_machine: Callable[[Path], Machine], tmp_path_factory: pytest.Tem
     machine = make_machine(tmp_path_factory.mktemp("shared"))
     machine.up()
     yield machine
-    _stopped_without_trace(machine)
+    stopped_without_trace(machine)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def machine(make_machine: Callable[[Path], Machine], tmp_path: Path) -> Iterator
     """A home of its own for one test, not started; whatever runs on it at the end is stopped without a trace."""
     made = make_machine(tmp_path)
     yield made
-    _stopped_without_trace(made)
+    stopped_without_trace(made)
 
 
 @pytest.fixture
