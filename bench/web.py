@@ -143,7 +143,7 @@ def _compare(
     options: argparse.Namespace, targets: dict[str, Target], processes: dict[str, int], connections: int
 ) -> None:
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in targets}
-    cpu = {name: _cpu(pid) for name, pid in processes.items()}
+    cpu = {name: cpu(pid) for name, pid in processes.items()}
     names = list(targets)
     for turn in range(options.rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
@@ -151,7 +151,7 @@ def _compare(
     wrong = [result["example"] for group in results.values() for result in group if result["wrong"]]
     if wrong:
         raise SystemExit(f"wrong answers: {wrong[0]}")
-    cpu = {name: _cpu(pid) - cpu[name] for name, pid in processes.items()}
+    cpu = {name: cpu(pid) - cpu[name] for name, pid in processes.items()}
     base = _median(results["uvicorn"], "per_second")
     print(f"{connections} connections, {options.rounds} rounds of {options.seconds:g} s, uvicorn {base:.0f} requests/s")
     usual = _median(results["uvicorn"], "p50_us")
@@ -172,7 +172,7 @@ def _median(group: list[dict[str, Any]], key: str) -> float:
     return statistics.median(result[key] for result in group)
 
 
-def _cpu(pid: int) -> float:
+def cpu(pid: int) -> float:
     """Seconds of CPU that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
