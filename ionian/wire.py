@@ -82,6 +82,12 @@ def retries_on_client(client_version: str) -> bool:
     return not numbers or numbers >= (0, 70)
 
 
+def shows_function_warnings(client_version: str) -> bool:
+    """Whether the client shows the warnings of FunctionCreate. Before 0.75 it shows only those of AppPublish."""
+    numbers = version_tuple(client_version)
+    return not numbers or numbers >= (0, 75)
+
+
 def set_old_web_url(response: Message, url: str) -> None:
     """Fill the field from which clients up to 0.64 read a function's address (its name defies plain Python)."""
     setattr(response, "__deprecated_web_url", url)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from google.protobuf.empty_pb2 import Empty
 
+from ionian import wire
+from ionian.api import fields
 from ionian.api.apps import page_url
 from ionian.api.context import Context
 from ionian.errors import FailedPrecondition, InvalidRequest, Unimplemented
@@ -49,7 +51,19 @@ async def AppPublish(ctx: Context, request: api_pb2.AppPublishRequest) -> api_pb
     )
     deployed_at = await _publish(ctx, request.app_id, request.name, request.app_state, layout, release)
     row = await ctx.database.read(apps.get, request.app_id)
-    return api_pb2.AppPublishResponse(url=await _visit_url(ctx, row), deployed_at=deployed_at)
+    response = api_pb2.AppPublishResponse(url=await _visit_url(ctx, row), deployed_at=deployed_at)
+    if not wire.shows_function_warnings(ctx.caller.client_version):
+        for message in await ctx.database.read(_warnings, request.app_id):
+            response.server_warnings.add(message=message)
+    return response
+
+
+def _warnings(tx: Tx, app_id: str) -> list[str]:
+    """The warnings of every function in the live version."""
+    rows = [
+        functions.definition(tx, definition_id) for definition_id in apps.layout(tx, app_id).definition_ids.values()
+    ]
+    return [message for row in rows for message in fields.check(api_pb2.Function.FromString(row["definition"]))]
 
 
 async def _publish(ctx: Context, app_id: str, name: str, state: int, layout: Layout, release: Release) -> float:
