@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from grpclib.server import Server as GrpcServer
 
 from ionian import __version__
-from ionian.api import blobs
+from ionian.api import approval, blobs
 from ionian.api.context import Context
-from ionian.errors import Unauthenticated
+from ionian.errors import NotFound, Unauthenticated
 from ionian.gateway.internal import Handler, Request, Response
 from ionian.services import Server
 from ionian.state import tokens
@@ -22,9 +22,7 @@ def routes(server: Server, context: Context) -> Mapping[str, Handler]:
     """Handlers by path prefix, for the gateway."""
 
     async def blob(request: Request) -> Response:
-        answer = await blobs.answer(context, request.path.removeprefix("/_blob/"), request)
-        headers = [(name.decode(), value.decode()) for name, value in answer.headers]
-        return Response(answer.status, headers, answer.body)
+        return _response(await blobs.answer(context, request.path.removeprefix("/_blob/"), request))
 
     async def health(request: Request) -> Response:
         return _json({"ok": True})
@@ -33,7 +31,20 @@ def routes(server: Server, context: Context) -> Mapping[str, Handler]:
         await _authenticate(context, request)
         return _json(_status(server))
 
-    return {"/_blob": blob, "/_ionian/health": health, "/_ionian/status": status}
+    async def token(request: Request) -> Response:
+        flow_id = request.path.removeprefix("/_ionian/token").strip("/")
+        if flow_id:
+            return _response(await approval.answer(context, flow_id, request))
+        if request.method != "POST":
+            raise NotFound("a token request has an address of its own: `modal token new` prints it")
+        await approval.by_code(context, request, await _authenticate(context, request))
+        return _json({"approved": True})
+
+    return {"/_blob": blob, "/_ionian/health": health, "/_ionian/status": status, "/_ionian/token": token}
+
+
+def _response(answer: blobs.HttpAnswer) -> Response:
+    return Response(answer.status, [(name.decode(), value.decode()) for name, value in answer.headers], answer.body)
 
 
 def _status(server: Server) -> dict[str, object]:
@@ -52,12 +63,13 @@ def _status(server: Server) -> dict[str, object]:
     }
 
 
-async def _authenticate(context: Context, request: Request) -> None:
-    """Raises Unauthenticated unless ``authorization: Bearer TOKEN_ID:TOKEN_SECRET`` is right."""
+async def _authenticate(context: Context, request: Request) -> str:
+    """The token id. Raises Unauthenticated unless ``authorization: Bearer TOKEN_ID:TOKEN_SECRET`` is right."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     token_id, _, secret = credentials.partition(":")
     if scheme.lower() != "bearer" or not await context.database.read(tokens.check, token_id, secret):
         raise Unauthenticated("send `authorization: Bearer TOKEN_ID:TOKEN_SECRET`; `ionian env` prints both")
+    return token_id
 
 
 def _json(value: object) -> Response:

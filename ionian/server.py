@@ -12,7 +12,6 @@ import fcntl
 import json
 import logging
 import os
-import secrets
 import shutil
 import signal
 import sys
@@ -112,7 +111,7 @@ def _token(config: Config) -> tuple[str, str]:
     if config.token_file.is_file():
         found = json.loads(config.token_file.read_text())
         return found["token_id"], found["token_secret"]
-    made = ("ak-" + secrets.token_hex(11), "as-" + secrets.token_hex(22))
+    made = tokens.mint()
     temporary = config.token_file.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -141,7 +140,7 @@ async def _running(config: Config) -> AsyncIterator[Server]:
     try:
         await migrate(database)
         token_id, secret = _token(config)
-        await database.write(tokens.ensure, token_id, secret, "first", time.time())
+        await database.write(tokens.ensure, token_id, secret, tokens.FIRST, time.time())
         engine = LocalEngine(config)
         info = await engine.connect()
         if config.require_isolation and info.isolation != config.require_isolation:

@@ -96,8 +96,15 @@ class Server:
         return f"{self.base_url}/_web/{host}"
 
     def blob_url(self, host: str, ticket: str) -> str:
+        return f"{self._reached_as(host)}/_blob/{ticket}"
+
+    def token_url(self, host: str, flow_id: str) -> str:
+        return f"{self._reached_as(host)}/_ionian/token/{flow_id}"
+
+    def _reached_as(self, host: str) -> str:
+        """Our address for a client that dialled ``host``."""
         name = host.rsplit(":", 1)[0] if host and not host.startswith("[") else ""
-        return f"http://{name or self._address}:{self.port}/_blob/{ticket}"
+        return f"http://{name or self._address}:{self.port}"
 
     def containers(self) -> list[RunningContainer]:
         return [

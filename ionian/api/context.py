@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from ionian.api.flows import Flows
 from ionian.blobs.store import BlobStore
 from ionian.config import Config
 from ionian.model import FunctionSpec, InputRef, RunningContainer
@@ -52,6 +53,9 @@ class Services(Protocol):
     def blob_url(self, host: str, ticket: str) -> str:
         """The address of ``/_blob/<ticket>`` for a client that dialled ``host`` (empty: unknown)."""
 
+    def token_url(self, host: str, flow_id: str) -> str:
+        """The address of the page where a token request is approved, for a client that dialled ``host``."""
+
     def containers(self) -> list[RunningContainer]:
         """Containers alive now."""
 
@@ -68,6 +72,7 @@ class Context:
     services: Services
     caller: Caller = field(default_factory=Caller)
     clock: Callable[[], float] = time.time
+    flows: Flows = field(default_factory=Flows)
 
     def of(self, caller: Caller) -> Context:
         """The same context for one call."""

@@ -1,32 +1,67 @@
-"""Tokens. They are made by the server at its first start; the web flow is refused with what to do instead."""
+"""Tokens: who this one belongs to, and how a client without one gets one (``modal token new``)."""
 
 from __future__ import annotations
+
+import asyncio
 
 from google.protobuf.empty_pb2 import Empty
 
 from ionian.api.context import Context
-from ionian.errors import Unimplemented
+from ionian.errors import FailedPrecondition, InvalidRequest, Unimplemented
 from ionian.state import tokens
 from ionian.wire import api_pb2
 
-_INSTEAD = 'this server hands out its token on its own machine; run: eval "$(ionian env)"'
+MAX_WAIT_S = 60.0  # of one TokenFlowWait; the client asks again
 
 
 async def TokenFlowCreate(ctx: Context, request: api_pb2.TokenFlowCreateRequest) -> api_pb2.TokenFlowCreateResponse:
-    """``modal token new`` wants a browser login, which does not exist here yet."""
-    raise Unimplemented(f"RPC TokenFlowCreate (modal token new) is not built in this server yet; {_INSTEAD}")
+    """Begin `modal token new`: the address of our page and a code, with which somebody who has a token approves it."""
+    if request.expires_in_seconds:
+        raise Unimplemented("--expires-in: tokens of this server do not expire yet; leave the option out")
+    flow = ctx.flows.begin(ctx.now)
+    return api_pb2.TokenFlowCreateResponse(
+        token_flow_id=flow.flow_id,
+        web_url=ctx.services.token_url(ctx.caller.host, flow.flow_id),
+        code=flow.code,
+        wait_secret=flow.wait_secret,
+    )
 
 
 async def TokenFlowWait(ctx: Context, request: api_pb2.TokenFlowWaitRequest) -> api_pb2.TokenFlowWaitResponse:
-    """See TokenFlowCreate."""
-    raise Unimplemented(f"RPC TokenFlowWait (modal token new) is not built in this server yet; {_INSTEAD}")
+    """Wait until it is approved, then hand out a fresh token; the same one again when the answer was lost."""
+    flow = ctx.flows.waiting(request.token_flow_id, request.wait_secret, ctx.now)
+    try:
+        await asyncio.wait_for(flow.approved.wait(), min(max(request.timeout, 0.0), MAX_WAIT_S))
+    except TimeoutError:
+        return api_pb2.TokenFlowWaitResponse(timeout=True)
+    if flow.token is None:
+        flow.token = tokens.mint()
+    name = f"token new, approved by {flow.approver}"
+    await ctx.database.write(tokens.ensure, *flow.token, name, ctx.now)
+    return api_pb2.TokenFlowWaitResponse(
+        token_id=flow.token[0], token_secret=flow.token[1], workspace_username=ctx.config.workspace
+    )
+
+
+async def TokenDelete(ctx: Context, request: api_pb2.TokenDeleteRequest) -> Empty:
+    """Delete the caller's own token (`modal token new --delete-existing`). The home's first token stays."""
+    if request.token_id not in ("", ctx.caller.token_id):
+        raise InvalidRequest(f"token {request.token_id!r} is not the one of this request: only that can be deleted")
+    row = await ctx.database.read(tokens.get, ctx.caller.token_id)
+    if row["name"] == tokens.FIRST:
+        raise FailedPrecondition(f"token {row['token_id']} is this server's own, for `ionian env`: it was not deleted")
+    await ctx.database.write(tokens.delete, row["token_id"])
+    return Empty()
 
 
 async def TokenInfoGet(ctx: Context, request: Empty) -> api_pb2.TokenInfoGetResponse:
     """Whose token this is."""
     row = await ctx.database.read(tokens.get, ctx.caller.token_id)
     response = api_pb2.TokenInfoGetResponse(
-        token_id=row["token_id"], workspace_name=ctx.config.workspace, token_name=row["name"]
+        token_id=row["token_id"],
+        workspace_id=ctx.config.workspace,
+        workspace_name=ctx.config.workspace,
+        token_name=row["name"],
     )
     response.created_at.FromSeconds(int(row["created_at"]))
     return response

@@ -7,5 +7,6 @@ VERBS = {
     "env": "print shell export lines that point the modal client here, for eval",
     "url": "print the addresses of an app's web functions",
     "logs": "show what an app printed (-f follows)",
+    "approve": "approve a `modal token new` that waits, by the code it shows",
     "demo": "train, deploy and call the iris example, step by step",
 }

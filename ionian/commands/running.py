@@ -92,22 +92,27 @@ def token(config: Config) -> tuple[str, str]:
 
 def status(config: Config, running: Running) -> dict[str, Any]:
     """The server's own account of itself. Raises Unavailable when it does not answer."""
+    code, body = ask(config, running, "GET", "/_ionian/status")
+    if code != 200:
+        text = body.decode(errors="replace").strip()[:200]
+        raise Unavailable(f"the server at {running.url} answered {code} to a status request: {text}")
+    answer: dict[str, Any] = json.loads(body)
+    return answer
+
+
+def ask(config: Config, running: Running, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    """One request to the server in this home's name: status and body. Raises Unavailable when it does not answer."""
     headers = {"authorization": "Bearer " + ":".join(token(config))}
     host = reachable_host(running)
     connection = http.client.HTTPConnection(host, running.port, timeout=_STATUS_TIMEOUT_S)
     try:
-        connection.request("GET", "/_ionian/status", headers=headers)
+        connection.request(method, path, body or None, headers)
         response = connection.getresponse()
-        body = response.read()
+        return response.status, response.read()
     except (OSError, http.client.HTTPException) as error:
         raise Unavailable(f"the server (pid {running.pid}) does not answer at {running.url}: {error}") from error
     finally:
         connection.close()
-    if response.status != 200:
-        text = body.decode(errors="replace").strip()[:200]
-        raise Unavailable(f"the server at {running.url} answered {response.status} to a status request: {text}")
-    answer: dict[str, Any] = json.loads(body)
-    return answer
 
 
 def reachable_host(running: Running) -> str:

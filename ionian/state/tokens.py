@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 
 from ionian.errors import NotFound
 from ionian.state.database import Row, Tx
+
+FIRST = "first"  # name of the token that the server makes for its home
+
+
+def mint() -> tuple[str, str]:
+    """A fresh token: id and secret (176 random bits)."""
+    return "ak-" + secrets.token_hex(11), "as-" + secrets.token_hex(22)
 
 
 def digest(secret: str) -> str:
@@ -40,3 +48,8 @@ def get(tx: Tx, token_id: str) -> Row:
     if row is None:
         raise NotFound(f"token {token_id} not found")
     return row
+
+
+def delete(tx: Tx, token_id: str) -> None:
+    """This token is valid no more."""
+    tx.execute("DELETE FROM tokens WHERE token_id = ?", token_id)

@@ -19,6 +19,7 @@ from typing import Any
 from aiohttp import web
 from grpclib.server import Server
 
+from ionian.api import approval
 from ionian.api import blobs as api_blobs
 from ionian.api.context import Context
 from ionian.api.modules import MODULES
@@ -153,6 +154,9 @@ class Played:
     def blob_url(self, host: str, ticket: str) -> str:
         return f"http://{host or '127.0.0.1'}:{self.http_port}/_blob/{ticket}"
 
+    def token_url(self, host: str, flow_id: str) -> str:
+        return f"http://{host or '127.0.0.1'}:{self.http_port}/_ionian/token/{flow_id}"
+
     def containers(self) -> list[RunningContainer]:
         return self.running
 
@@ -257,12 +261,13 @@ async def stage(home: Path) -> AsyncIterator[Stage]:
 
 
 async def _http(context: Context) -> web.AppRunner:
-    """The blob addresses, over a plain HTTP server in place of the gateway."""
+    """The addresses of blobs and token requests, over a plain HTTP server in place of the gateway."""
 
     async def blob(request: web.Request) -> web.StreamResponse:
         given = _Request(request.method, request.content.iter_any())
+        handler = api_blobs.answer if request.path.startswith("/_blob") else approval.answer
         try:
-            answer = await api_blobs.answer(context, request.match_info["ticket"], given)
+            answer = await handler(context, request.match_info["key"], given)
         except IonianError as error:
             return web.Response(status=error.http, text=str(error))
         headers = {name.decode(): value.decode() for name, value in answer.headers}
@@ -276,7 +281,8 @@ async def _http(context: Context) -> web.AppRunner:
         return response
 
     application = web.Application(client_max_size=0)
-    application.router.add_route("*", "/_blob/{ticket}", blob)
+    application.router.add_route("*", "/_blob/{key}", blob)
+    application.router.add_route("*", "/_ionian/token/{key}", blob)
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from grpclib.client import Channel
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
@@ -56,9 +55,12 @@ async def test_no_rpc_but_the_token_flow_answers_without_a_token(scene: Stage) -
             kind = Cardinality.UNARY_STREAM if rpc.streams else Cardinality.UNARY_UNARY
             async with channel.request(rpc.path, kind, rpc.request, rpc.response) as stream:
                 await stream.send_message(rpc.request(), end=True)
-                with pytest.raises(GRPCError) as caught:
+                try:
                     await stream.recv_message()
-            if caught.value.status is not Status.UNAUTHENTICATED:
+                    status = Status.OK
+                except GRPCError as error:
+                    status = error.status
+            if status is not Status.UNAUTHENTICATED:
                 open_rpcs.add(rpc.name)
     finally:
         channel.close()
