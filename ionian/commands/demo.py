@@ -88,6 +88,9 @@ def _server(demo: Demo, steps: Steps) -> running.Running:
     found = running.find(demo.config)
     server = found or up.start(demo.config, port=_port(demo.config))
     steps.done(f"{'already at' if found else 'up at'} {server.url}, isolation: {server.isolation}")
+    if server.isolation != "namespaces":
+        for line in running.isolation_lines(server.isolation, server.details):
+            demo.console.print(line, highlight=False, markup=False, soft_wrap=True)
     return server
 
 

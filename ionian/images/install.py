@@ -184,7 +184,8 @@ def _finish(at: Installation, have: Mapping[str, packages.Distribution]) -> None
 def _failure(op: PipInstall, result: UvResult) -> Exception:
     if any(sign in result.stderr for sign in _NEEDS_BUILD):
         return NeedsBuild(result.last_lines)
-    return failed(op.command, result.last_lines)
+    lost = "\nno package source answers, and the cache does not have it" if result.no_network else ""
+    return failed(op.command, result.last_lines + lost)
 
 
 async def tools(at: Installation, names: tuple[str, ...]) -> bool:

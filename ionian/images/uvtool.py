@@ -38,6 +38,11 @@ class UvResult:
     offline: bool = False  # no package source answered; it was done from the cache alone
 
     @property
+    def no_network(self) -> bool:
+        """Whether it failed because a package source did not answer."""
+        return self.code != 0 and any(sign in self.stderr for sign in _NO_NETWORK)
+
+    @property
     def last_lines(self) -> str:
         """What uv said, without blank lines, at most the last 12."""
         lines = [line.rstrip() for line in self.stderr.splitlines() if line.strip()]
@@ -85,7 +90,7 @@ async def run(
     given = dict(extra or {})
     quick = {"UV_HTTP_RETRIES": "1", **{n: v for n, v in tool.environ.items() if n == "UV_HTTP_RETRIES"}, **given}
     result = await _once(tool, args, cwd, quick, timeout_s)
-    if not result.code or not any(sign in result.stderr for sign in _NO_NETWORK):
+    if not result.no_network:
         return result
     offline = await _once(tool, [*args, "--offline"], cwd, given, timeout_s)
     if not offline.code:

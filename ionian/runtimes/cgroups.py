@@ -30,9 +30,12 @@ class Cgroups:
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
-        """One human line."""
+        """One human line. Of controllers that are missing for the same reason, only the first one's path is shown."""
         there = f"cgroups v{self.version}: limits on {', '.join(self.bases)}" if self.bases else "cgroups: none"
-        lost = "; ".join(f"no {name} limit: {why}" for name, why in self.missing.items())
+        reasons: dict[str, list[str]] = {}
+        for name, why in self.missing.items():
+            reasons.setdefault(why.rpartition(": ")[2], []).append(name)
+        lost = "; ".join(f"no limit on {', '.join(names)}: {self.missing[names[0]]}" for names in reasons.values())
         return f"{there} ({lost})" if lost else there
 
 

@@ -96,8 +96,8 @@ class Links:
             parent = os.path.dirname(path)
             if not os.access(parent, os.W_OK | os.X_OK):
                 raise InvalidRequest(
-                    f"cannot provide {path}: no permission to write to {parent}. Mount it at a path below the working "
-                    "directory that the app opens relatively, or run Ionian as root, or where namespaces work"
+                    f"cannot provide {path}: no permission to write to {parent}. Mount it where this user may write, "
+                    f"such as /tmp/{os.path.basename(path)}, or run Ionian as root, or where namespaces work"
                 )
             return
         if not self._is_ours(path):

@@ -44,7 +44,7 @@ async def choose(setting: str, state: Path) -> Runtime:
 
 
 _PROCESS_DETAILS = (
-    "isolation: process (ordinary processes of this user, for trusted code only)",
+    "isolation: process (reduced: ordinary processes of this user, for trusted code only)",
     "no memory, cpu or process count limits, except RLIMIT_DATA for a memory limit",
 )
 

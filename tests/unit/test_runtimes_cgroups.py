@@ -26,6 +26,12 @@ def test_mounts_of_a_hybrid_machine() -> None:
     }
 
 
+def test_what_is_missing_is_said_once_a_reason() -> None:
+    missing = {"memory": "/a: Read-only file system", "cpu": "/b: Read-only file system", "pids": "not mounted"}
+    said = cgroups.Cgroups(0, {}, missing).describe()
+    assert said == "cgroups: none (no limit on memory, cpu: /a: Read-only file system; no limit on pids: not mounted)"
+
+
 def test_own_groups() -> None:
     text = "4:memory:/user.slice\n3:cpu,cpuacct:/\n1:name=systemd:/init.scope\n0::/user.slice/a:b\n"
     groups = cgroups.own_groups(text)
