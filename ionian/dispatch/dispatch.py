@@ -6,6 +6,7 @@ Owns every live container this server knows: its pool, its control link, and wha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from ionian.dispatch.pool import Container, Pool, Slot
 from ionian.errors import DeadlineExceeded, IonianError, NotFound, ResourceExhausted
 from ionian.model import ContainerState, FunctionSpec, InputRef, OutputRecord, Snapshot, Status
 
+LAST_WORDS_S = 1.0  # seconds that the rest of an ended container's link may take to arrive
 LINGER_S = 5.0  # seconds a program may take to end after it has closed its link
 Items = Callable[[str, dict[str, Any], bytes], None]
 
@@ -62,6 +64,7 @@ class Dispatch:
         self._containers: dict[str, tuple[Container, Pool]] = {}
         self._links: dict[str, ControlLink] = {}
         self._failures: dict[str, StartFailed] = {}
+        self._ended: dict[str, ContainerLost] = {}  # exited, with something of their link still to be read
         self._settled: dict[str, asyncio.Future[dict[str, Any]]] = {}
 
     # -- functions
@@ -145,14 +148,8 @@ class Dispatch:
 
     async def connect(self, container: Container) -> None:
         """Open the control link of a started container. A container that is gone already reports its exit by itself."""
-        try:
-            link = await connect(container.container_id, container.socket, self)
-        except OSError:
-            return
-        if container.container_id in self._containers:
-            self._links[container.container_id] = link
-        else:
-            link.close()
+        with contextlib.suppress(OSError):
+            await connect(container.container_id, container.socket, self)
 
     def settled(self, container_id: str) -> asyncio.Future[dict[str, Any]]:
         """Completes when the container has reported ready, has failed, or is gone."""
@@ -169,7 +166,15 @@ class Dispatch:
         self.demand.set()
 
     def exited(self, lost: ContainerLost) -> None:
-        """A container has ended and is cleaned up."""
+        """A container has ended and is cleaned up. What it said last may still lie in its link: that comes first."""
+        if lost.container_id in self._links:
+            self._ended[lost.container_id] = lost
+            asyncio.get_running_loop().call_later(LAST_WORDS_S, self._forget, lost)
+        else:
+            self._forget(lost)
+
+    def _forget(self, lost: ContainerLost) -> None:
+        self._ended.pop(lost.container_id, None)
         found = self._containers.pop(lost.container_id, None)
         link = self._links.pop(lost.container_id, None)
         failure = self._failures.pop(lost.container_id, None)
@@ -182,9 +187,8 @@ class Dispatch:
         pool.remove(container)
         self.calls.container_exited(lost.container_id, lost)
         if was is ContainerState.STARTING and in_key:
-            self.start_failed(
-                container.function_id, failure or StartFailed(f"{pool.spec.name} could not start: {lost}")
-            )
+            error = failure or StartFailed(f"{pool.spec.name} could not start: {lost}")
+            self.start_failed(container.function_id, error)
         self._settle(lost.container_id, {})
         self._forget_if_empty(pool)
         self.demand.set()
@@ -229,6 +233,12 @@ class Dispatch:
 
     def _link_of(self, container_id: str) -> ControlLink | None:
         return self._links.get(container_id)
+
+    def link_made(self, link: ControlLink) -> None:
+        if link.container_id in self._containers:
+            self._links[link.container_id] = link
+        else:
+            link.close()
 
     def link_ready(self, container_id: str, header: dict[str, Any]) -> None:
         found = self._containers.get(container_id)
@@ -285,6 +295,9 @@ class Dispatch:
     def link_lost(self, container_id: str) -> None:
         """The socket closed, as it does when a program ends. One that lives on without its link is useless: end it."""
         self._links.pop(container_id, None)
+        if container_id in self._ended:
+            self._forget(self._ended[container_id])
+            return
         found = self._containers.get(container_id)
         if found is None or found[0].state is ContainerState.DRAINING:
             return  # gone, or stopping: whoever stops it gives it its time

@@ -11,6 +11,9 @@ from ionian.runner import frames
 class LinkEvents(Protocol):
     """Who listens to a link."""
 
+    def link_made(self, link: ControlLink) -> None:
+        """Comes before anything else of this link."""
+
     def link_ready(self, container_id: str, header: dict[str, Any]) -> None: ...
 
     def link_failed(self, container_id: str, header: dict[str, Any], payload: bytes) -> None: ...
@@ -36,6 +39,7 @@ class ControlLink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
         self._transport.write(frames.CONTROL_PREFACE)
+        self._events.link_made(self)
 
     def data_received(self, data: bytes) -> None:
         try:
