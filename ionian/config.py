@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ionian.errors import InvalidRequest
+from ionian.runner.spec import RUNNERS
 
 DOCS = {
     "home": "Where everything Ionian keeps lives: database, blobs, layers, logs, sockets.",
@@ -21,6 +22,7 @@ DOCS = {
     "port": "Port for gRPC and HTTP; 0 picks a free one.",
     "workspace": "First part of every web label, and the workspace name the client shows.",
     "runtime": "Isolation: auto (the strongest that a real probe passes), namespaces, or process.",
+    "runner": "What runs functions in containers: own, or stock (the client's own entrypoint; slower). Read at deploy.",
     "require_isolation": "Refuse to start when the level in force is not this one (empty: any).",
     "max_containers": "Most containers on this machine at once; 0 is eight for each CPU core.",
     "drain_s": "How long a stop waits for requests and inputs in flight.",
@@ -43,6 +45,7 @@ class Config:
     port: int = 9900
     workspace: str = "local"
     runtime: str = "auto"
+    runner: str = "own"
     require_isolation: str = ""
     max_containers: int = 0
     drain_s: float = 10.0
@@ -123,7 +126,10 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise InvalidRequest(f"unknown setting {', '.join(unknown)} in {file}; see docs/CONFIG.md for the known ones")
-    return replace(config, **{name: _convert(name, getattr(config, name), raw) for name, raw in values.items()})
+    config = replace(config, **{name: _convert(name, getattr(config, name), raw) for name, raw in values.items()})
+    if config.runner not in RUNNERS:
+        raise InvalidRequest(f"setting runner={config.runner!r} is none of {', '.join(RUNNERS)}")
+    return config
 
 
 def _convert(name: str, default: object, raw: Any) -> Any:

@@ -124,6 +124,7 @@ class RunnerSpec:
     max_concurrent_inputs: int = 1
     timeout_s: int = 300
     supported_output_formats: tuple[int, ...] = ()
+    runner: str = "own"  # see ``runner/spec.py``
 
 
 @dataclass(frozen=True, slots=True)

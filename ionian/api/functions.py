@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ionian.api import definitions, fields
 from ionian.api.context import Context
 from ionian.errors import InvalidRequest, NotFound, Unimplemented
 from ionian.model import FunctionSpec
+from ionian.runner import spec as launch
 from ionian.state import apps, functions, labels
 from ionian.state.database import Row, Tx
 from ionian.wire import api_pb2, set_old_web_url
@@ -34,7 +37,7 @@ async def FunctionCreate(ctx: Context, request: api_pb2.FunctionCreateRequest) -
     function = request.function
     if request.HasField("schedule") and not function.HasField("schedule"):  # where clients up to 0.64 put it
         function.schedule.CopyFrom(request.schedule)
-    warnings = fields.check(function)
+    warnings = [*fields.check(function), *_newness(ctx.caller.client_version)]
     app = await ctx.database.read(apps.get, request.app_id)
     label = _label(ctx, app, function.function_name, function.webhook_config)
     function_id, definition_id, spec = await ctx.database.write(_store, ctx, app, request, label)
@@ -68,13 +71,28 @@ def _store(
     definition_id = functions.define(
         tx,
         function_id,
-        definitions.settings_of(function, label),
+        replace(definitions.settings_of(function, label), runner=_runner(ctx)),
         function.image_id,
         definitions.canonical(function),
         ctx.caller.client_version,
         ctx.now,
     )
     return function_id, definition_id, functions.spec(tx, definition_id)
+
+
+def _runner(ctx: Context) -> str:
+    return launch.chosen(ctx.config.runner, ctx.caller.client_version)
+
+
+def _newness(version: str) -> list[str]:
+    """A warning for clients that this server has never been tested with."""
+    if not launch.is_newer(version):
+        return []
+    known = ".".join(map(str, launch.NEWEST_KNOWN))
+    return [
+        f"client {version} is newer than this server knows (up to {known}): functions run with the client's own "
+        "container entrypoint, which is slower; an update of Ionian may know this client"
+    ]
 
 
 def _label(ctx: Context, app: Row, function: str, config: api_pb2.WebhookConfig) -> str:

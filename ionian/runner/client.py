@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from .spec import series
+
 PICKLE = 1  # the client's DataFormat values
 GENERATOR_DONE = 3
 CBOR = 4
@@ -205,12 +207,7 @@ class Client:
 
 def band_of(version: str) -> Band:
     """The band of a client version such as "1.6.4"."""
-    numbers = []
-    for part in version.split(".")[:2]:
-        digits = "".join(letter for letter in part if letter.isdigit())
-        numbers.append(int(digits or 0))
-    major, minor = [*numbers, 0, 0][:2]
-    return next((band for band in BANDS if (major, minor) < band.below), BANDS[-1])
+    return next((band for band in BANDS if series(version) < band.below), BANDS[-1])
 
 
 def is_async(function: Callable[..., Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import select
@@ -39,6 +40,15 @@ def search_path(launch: Launch, library: str, present: list[str]) -> list[str]:
     back = [launch.deps_path] if launch.deps_path else []
     ours = {"", library, *front, *back}
     return front + [path for path in present if path not in ours] + back
+
+
+def install_compat(library: str) -> None:
+    """Give retired names of the client back to the user's code."""
+    sys.path.insert(0, library)
+    try:
+        importlib.import_module("ionian_compat").install()
+    finally:
+        sys.path.remove(library)
 
 
 def streams() -> None:

@@ -43,6 +43,10 @@ def build_scope(payload: bytes, state: dict[str, Any]) -> Message:
     }
 
 
+class Reported(Exception):
+    """Raised by an application that has printed already what went wrong."""
+
+
 class Exchange:
     """Begins to run the application as soon as it is made."""
 
@@ -115,6 +119,8 @@ class Exchange:
                 raise RuntimeError("the application returned without completing its response")
         except asyncio.CancelledError:
             error = b"cancelled"
+        except Reported:
+            error = b"the application raised an exception"
         except (Exception, SystemExit):  # noqa: BLE001 - the edge to user code
             traceback.print_exc(file=sys.stderr)
             error = b"the application raised an exception"

@@ -55,6 +55,8 @@ def main() -> None:
         launch = spec.load(file.read())
     listener = socket.socket(fileno=int(os.environ["IONIAN_SOCKET_FD"]))
     container_id = os.environ["IONIAN_CONTAINER_ID"]
+    if launch.runner == spec.STOCK:
+        _stock(launch, listener, container_id)
     environment.prepare(launch, os.environ.get("IONIAN_LIB", ""), container_id)
     clock.mark("prepare")
     client: Client | None = None
@@ -62,7 +64,7 @@ def main() -> None:
     gc.set_threshold(100_000, *thresholds[1:])  # imports make much and free little: collecting there is lost time
     try:
         if launch.compat:
-            _install_compat()
+            environment.install_compat(os.environ.get("IONIAN_LIB", ""))
         client = Client(container_id, launch.function_id)
         clock.mark("client")
         gc.set_threshold(*thresholds)
@@ -154,17 +156,6 @@ async def _awaited(value: Any) -> Any:
     return await value
 
 
-def _install_compat() -> None:
-    import importlib
-
-    library = os.environ.get("IONIAN_LIB", "")
-    sys.path.insert(0, library)
-    try:
-        importlib.import_module("ionian_compat").install()
-    finally:
-        sys.path.remove(library)
-
-
 def _report(client: Client | None, error: BaseException, listener: socket.socket) -> None:
     """Print the failure, and hand it to the first server that asks."""
     text = failure.show(error)
@@ -175,6 +166,17 @@ def _report(client: Client | None, error: BaseException, listener: socket.socket
         asyncio.new_event_loop().run_until_complete(_deliver(frame, listener))
     except Exception as reason:  # noqa: BLE001  user code may have broken asyncio; the process ends with 1 all the same
         print(f"ionian: the failure could not be delivered: {reason!r}", file=sys.stderr)  # noqa: T201
+
+
+def _stock(launch: spec.Launch, listener: socket.socket, container_id: str) -> None:
+    """Let the client's own entrypoint run the function, and end as it ended."""
+    from .stock.main import serve
+
+    code = serve(launch, listener, container_id, _deliver)
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        os.kill(os.getpid(), -code)
+    _leave(code)
 
 
 async def _deliver(frame: bytes, listener: socket.socket) -> None:

@@ -11,6 +11,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+OWN = "own"  # this package's runner
+STOCK = "stock"  # the client's own container entrypoint, see stock/
+RUNNERS = (OWN, STOCK)
+NEWEST_KNOWN = (1, 6)  # series of the newest client that the own runner is tested with
+
 
 @dataclass(frozen=True)
 class Web:
@@ -48,6 +53,24 @@ class Launch:
     params: str = ""  # file with the serialized class parameters of a bound class
     server_url: str = ""
     environment_name: str = ""
+    runner: str = OWN
+
+
+def series(version: str) -> tuple[int, int]:
+    """The first two numbers of a client version such as "1.6.4"."""
+    numbers = [int("".join(letter for letter in part if letter.isdigit()) or 0) for part in version.split(".")[:2]]
+    major, minor = [*numbers, 0, 0][:2]
+    return major, minor
+
+
+def is_newer(version: str) -> bool:
+    """Whether the own runner has never seen clients of this series."""
+    return series(version) > NEWEST_KNOWN
+
+
+def chosen(configured: str, version: str) -> str:
+    """The runner for a client of this version: the configured one, or the client's own where ours may be wrong."""
+    return STOCK if is_newer(version) else configured
 
 
 def load(text: str) -> Launch:

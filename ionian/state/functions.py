@@ -46,6 +46,7 @@ class Settings:
     startup_timeout_s: int = 300
     supported_output_formats: tuple[int, ...] = ()
     block_network: bool = False
+    runner: str = "own"  # which runner its containers have: chosen at deploy, by configuration and client version
 
     def encode(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -256,4 +257,5 @@ def _runner(row: Row, app: Row, settings: Settings) -> RunnerSpec:
         max_concurrent_inputs=settings.scaling.max_concurrent_inputs,
         timeout_s=settings.timeout_s,
         supported_output_formats=settings.supported_output_formats,
+        runner=settings.runner,
     )

@@ -1,0 +1,121 @@
+"""The deploying client's own protocol files, reached by name: what the entrypoint is started with, and its RPC server.
+
+Fields that a version lacks are left out, so that one text serves all versions.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from ..spec import Launch
+
+MAX_INLINE_BYTES = 200 * 1024 * 1024  # below this nothing goes through a blob, in versions that let us say so
+_ENTRYPOINT_CLASS = "cs-"  # class ids: nothing of ours looks at them
+
+Handler = Callable[[Any, Any], Awaitable[None]]  # the request, the RPC's stream to answer on
+
+
+def protocol() -> Any:
+    """The module with the client's messages."""
+    return importlib.import_module("modal_proto.api_pb2")
+
+
+def message(kind: Any, **values: Any) -> Any:
+    """A message with those of the fields that this version has."""
+    known = kind.DESCRIPTOR.fields_by_name
+    return kind(**{name: value for name, value in values.items() if name in known})
+
+
+def arguments(api: Any, launch: Launch, container_id: str, definition: bytes, params: bytes) -> Any:
+    """The ContainerArguments of a launch. The layout names this function, its class and what it depends on."""
+    function = api.Function.FromString(definition)
+    values: dict[str, Any] = {
+        "task_id": container_id,
+        "function_id": launch.function_id,
+        "app_id": launch.app_id,
+        "function_def": function,
+        "serialized_params": params,
+        "environment_name": launch.environment_name,
+    }
+    if hasattr(api, "AppLayout"):
+        values["app_layout"] = layout(api, launch, function)
+    return message(api.ContainerArguments, **values)
+
+
+def layout(api: Any, launch: Launch, function: Any) -> Any:
+    """What the entrypoint knows of the app."""
+    known = api.AppLayout(function_ids={function.function_name: launch.function_id})
+    known.objects.extend(objects(api, launch, function))
+    if function.is_class:
+        class_id = _ENTRYPOINT_CLASS + launch.function_id
+        known.class_ids[function.function_name.replace(".*", "")] = class_id
+        known.objects.add(object_id=class_id, class_handle_metadata=api.ClassHandleMetadata())
+    return known
+
+
+def objects(api: Any, launch: Launch, function: Any) -> list[Any]:
+    """This function, and a name for each thing that it depends on."""
+    own = api.Object(object_id=launch.function_id, function_handle_metadata=_handle(api, launch, function))
+    others = {dependency.object_id for dependency in function.object_dependencies} - {launch.function_id}
+    return [own, *(api.Object(object_id=object_id) for object_id in sorted(others))]
+
+
+def _handle(api: Any, launch: Launch, function: Any) -> Any:
+    kind = api.FunctionHandleMetadata
+    handle = _same_fields(kind, function)
+    for name, value in (
+        ("app_id", launch.app_id),
+        ("max_object_size_bytes", MAX_INLINE_BYTES),
+        ("max_async_object_size_bytes", MAX_INLINE_BYTES),
+    ):
+        if name in kind.DESCRIPTOR.fields_by_name:
+            setattr(handle, name, value)
+    for name, method in getattr(function, "method_definitions", {}).items():
+        handle.method_handle_metadata[name].CopyFrom(_same_fields(kind, method))
+        handle.method_handle_metadata[name].use_method_name = name
+    return handle
+
+
+def _same_fields(kind: Any, source: Any) -> Any:
+    """A message with the fields that ``source`` has set, where both have them, and of one kind."""
+    target = kind()
+    known = kind.DESCRIPTOR.fields_by_name
+    for field, value in source.ListFields():
+        same = known.get(field.name)
+        if same is None or same.message_type is not field.message_type:
+            continue
+        if isinstance(value, (str, bytes, int, float)):
+            setattr(target, field.name, value)
+        elif hasattr(value, "CopyFrom"):
+            getattr(target, field.name).CopyFrom(value)
+        elif isinstance(value, Mapping):
+            continue  # entries of generated types: none of them is needed
+        else:
+            getattr(target, field.name).extend(value)
+    return target
+
+
+def server(handlers: Mapping[str, Handler]) -> Any:
+    """A gRPC server of the client's API: the given RPCs, and UNIMPLEMENTED with its name for every other one."""
+    base = importlib.import_module("modal_proto.api_grpc").ModalClientBase
+    methods = {name: _refused(name) for name in base.__abstractmethods__}
+    methods.update({name: _answered(handler) for name, handler in handlers.items() if name in methods})
+    return importlib.import_module("grpclib.server").Server([type("Entrypoint", (base,), methods)()])
+
+
+def _answered(handler: Handler) -> Any:
+    async def answer(self: Any, stream: Any) -> None:
+        await handler(await stream.recv_message(), stream)
+
+    return answer
+
+
+def _refused(name: str) -> Any:
+    async def refuse(self: Any, stream: Any) -> None:
+        grpc = importlib.import_module("grpclib")
+        text = f"{name} is not available to the client's own entrypoint in this version of Ionian"
+        raise grpc.GRPCError(grpc.const.Status.UNIMPLEMENTED, text)
+
+    return refuse
