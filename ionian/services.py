@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from typing import Any
 
+from ionian.api import schedules
 from ionian.config import Config
 from ionian.dispatch.dispatch import Dispatch
 from ionian.dispatch.failures import ContainerLost
@@ -15,6 +17,7 @@ from ionian.engines.local import LocalEngine
 from ionian.errors import IonianError, NotFound
 from ionian.gateway.router import Router, WebFunction, app_label
 from ionian.model import FunctionSpec, InputRef, OutputRecord, RunningContainer
+from ionian.runtimes import gpus
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
 from ionian.state import calls, functions, labels, mounts
@@ -106,6 +109,9 @@ class Server:
         name = host.rsplit(":", 1)[0] if host and not host.startswith("[") else ""
         return f"http://{name or self._address}:{self.port}"
 
+    async def gpus(self) -> Sequence[str]:
+        return await asyncio.to_thread(gpus.names)
+
     def containers(self) -> list[RunningContainer]:
         return [
             RunningContainer(c.container_id, c.function_id, pool.spec.app_id, c.socket, c.started_at, c.key)
@@ -165,6 +171,8 @@ class Server:
                     "urls": self.addresses(spec),
                     "containers": len(pool.containers),
                     "queued": len(pool.waiting),
+                    "schedule": schedules.described(spec.definition),
+                    "schedule_fires": False,
                     "in_flight": sum(c.in_flight for c in pool.containers.values()),
                 }
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -55,6 +55,9 @@ class Services(Protocol):
 
     def token_url(self, host: str, flow_id: str) -> str:
         """The address of the page where a token request is approved, for a client that dialled ``host``."""
+
+    async def gpus(self) -> Sequence[str]:
+        """The names of the GPUs that functions could run on."""
 
     def containers(self) -> list[RunningContainer]:
         """Containers alive now."""

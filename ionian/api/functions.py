@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ionian.api import definitions, fields
+from ionian.api import definitions, fields, gpus
 from ionian.api.context import Context
 from ionian.errors import InvalidRequest, NotFound, Unimplemented
 from ionian.model import FunctionSpec
@@ -32,8 +32,11 @@ async def FunctionPrecreate(
 
 async def FunctionCreate(ctx: Context, request: api_pb2.FunctionCreateRequest) -> api_pb2.FunctionCreateResponse:
     """Checks and stores a definition. Nothing that is live changes until AppPublish."""
+    wanted = gpus.asked(request)
+    if wanted:
+        raise gpus.refusal(_name(request), wanted, await ctx.services.gpus())
     if request.HasField("function_data"):
-        raise Unimplemented(f"{request.function_data.function_name}: gpu is not built in this server yet")
+        raise Unimplemented(f"{_name(request)}: a choice of machines is not built in this server yet")
     function = request.function
     if request.HasField("schedule") and not function.HasField("schedule"):  # where clients up to 0.64 put it
         function.schedule.CopyFrom(request.schedule)
@@ -55,6 +58,10 @@ async def FunctionCreate(ctx: Context, request: api_pb2.FunctionCreateRequest) -
     )
     set_old_web_url(response, url)
     return response
+
+
+def _name(request: api_pb2.FunctionCreateRequest) -> str:
+    return request.function.function_name or request.function_data.function_name
 
 
 def _store(

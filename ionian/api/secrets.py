@@ -17,7 +17,8 @@ async def SecretGetOrCreate(
         environment = request.environment_name or labels.MAIN
         raise NotFound(
             f"secret {request.deployment_name!r} not found in environment {environment!r}: "
-            "secrets are not built in this server yet"
+            "secrets are not built in this server yet; until then set plain values with Image.env(). Later, "
+            f"`modal secret create {request.deployment_name} NAME=value` makes it"
         )
     raise Unimplemented(
         "secrets (modal.Secret, env=) are not built in this server yet; until then set plain values with Image.env()"

@@ -49,4 +49,15 @@ def render(answer: Mapping[str, Any]) -> str:
         return "\n".join([*lines, "", "no apps yet", ""])
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", *table, ""])
+    return "\n".join([*lines, "", *table, *_schedules(answer), ""])
+
+
+def _schedules(answer: Mapping[str, Any]) -> list[str]:
+    """A line per function that is meant to run by itself, saying whether it does."""
+    found = [(app, function) for app in answer["apps"] for function in app["functions"] if function.get("schedule")]
+    lines = [
+        f"  {app['name'] or app['app_id']} {function['name']}: {function['schedule']}"
+        + ("" if function.get("schedule_fires") else " (stored; schedules do not fire in this server yet)")
+        for app, function in found
+    ]
+    return ["", "schedules", *lines] if lines else []

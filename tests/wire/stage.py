@@ -56,6 +56,7 @@ class Played:
     submitted: list[InputRef] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     running: list[RunningContainer] = field(default_factory=list)
+    machine_gpus: list[str] = field(default_factory=list)
     http_port: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -156,6 +157,9 @@ class Played:
 
     def token_url(self, host: str, flow_id: str) -> str:
         return f"http://{host or '127.0.0.1'}:{self.http_port}/_ionian/token/{flow_id}"
+
+    async def gpus(self) -> list[str]:
+        return self.machine_gpus
 
     def containers(self) -> list[RunningContainer]:
         return self.running

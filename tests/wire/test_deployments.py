@@ -122,8 +122,9 @@ async def test_what_cannot_run_here_fails_the_deploy(scene: Stage, client: Path,
 
 async def test_options_that_are_not_built_are_refused_by_name(scene: Stage, new_client: Path, work: Path) -> None:
     for options, name in {
-        "gpu='T4'": "gpu",
-        "gpu=['T4', 'A10G']": "gpu",
+        "gpu='T4'": "gpu=T4 cannot run here: this machine has no GPU",
+        "gpu='any'": "gpu=ANY cannot run here: this machine has no GPU",
+        "gpu=['T4', 'A10G:2']": "gpu=T4 or A10G:2 cannot run here",
         "block_network=True": "block_network",
         "volumes={'/v': modal.Volume.from_name('v', create_if_missing=True)}": "VolumeGetOrCreate",
         "secrets=[modal.Secret.from_name('s')]": "secret 's' not found",
