@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ionian import __version__
 from ionian.commands import VERBS
-from ionian.errors import InvalidRequest, IonianError
+from ionian.errors import FailedPrecondition, InvalidRequest, IonianError
 
 _PASSED_ON = """every other verb goes to the modal client, pointed at this server:
   deploy run serve app image environment token profile ...
@@ -72,6 +72,10 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if verb.startswith("-"):
         raise InvalidRequest(f"unknown option {verb}; see `ionian --help`")
+    if sys.platform != "linux":  # before anything that only Linux has is imported
+        raise FailedPrecondition(
+            f"Ionian runs on Linux only, this is {sys.platform}: use a Linux machine or a virtual one (on Windows: WSL 2)"
+        )
     module = importlib.import_module(f"ionian.commands.{verb if verb in VERBS else 'client'}")
     rest = arguments[1:] if verb in VERBS else arguments
     code: int = module.run(rest, home)

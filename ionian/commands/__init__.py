@@ -8,5 +8,6 @@ VERBS = {
     "url": "print the addresses of an app's web functions",
     "logs": "show what an app printed (-f follows)",
     "approve": "approve a `modal token new` that waits, by the code it shows",
+    "doctor": "check this machine: what would not work, and how to mend it",
     "demo": "train, deploy and call the iris example, step by step",
 }
