@@ -74,7 +74,7 @@ def _dispatch(arguments: list[str]) -> int:
         raise InvalidRequest(f"unknown option {verb}; see `ionian --help`")
     if sys.platform != "linux":  # before anything that only Linux has is imported
         raise FailedPrecondition(
-            f"Ionian runs on Linux only, this is {sys.platform}: use a Linux machine or a virtual one (on Windows: WSL 2)"
+            f"Ionian runs on Linux only, this is {sys.platform}: use a Linux machine, or a virtual one (WSL 2)"
         )
     module = importlib.import_module(f"ionian.commands.{verb if verb in VERBS else 'client'}")
     rest = arguments[1:] if verb in VERBS else arguments
