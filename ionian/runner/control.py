@@ -7,12 +7,11 @@ next server. All methods run on the link's event loop; other threads come in thr
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any, cast
 
-from . import frames
+from . import environment, frames
 
 _KEEP_BYTES = 64 * 1024 * 1024  # of one input; items beyond it are sent once only
 _HIGH_WATER = 1024 * 1024  # bytes waiting in the socket buffer before generators pause
@@ -154,7 +153,7 @@ class Connection(asyncio.Protocol):
             for kind, payload in self._parser.feed(data):
                 self._control.receive(kind, payload)
         except (frames.ProtocolError, KeyError, ValueError) as error:
-            print(f"ionian: closing a control connection: {error}", file=sys.stderr, flush=True)  # noqa: T201
+            environment.say(f"ionian: closing a control connection: {error}")
             self.close()
 
     def send(self, frame: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import os
@@ -81,10 +82,15 @@ class _MarkedError(io.RawIOBase):
         return len(whole)
 
 
+def say(text: str) -> None:
+    """Print to stderr, where the logs take it. A program that closed or replaced its stream goes on without."""
+    with contextlib.suppress(Exception):  # user code may have put anything in its place, also None
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
 def flush() -> None:
-    """Push out what user code has printed; a closed stream is the user's own doing."""
+    """Push out what user code has printed; a stream that is closed, or is no stream, is the user's own doing."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(Exception):
             stream.flush()
-        except (OSError, ValueError):
-            continue

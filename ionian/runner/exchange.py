@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from . import alias, frames
+from . import alias, environment, frames
 
 if TYPE_CHECKING:
     from .web import WebConnection
@@ -122,7 +121,7 @@ class Exchange:
         except Reported:
             error = b"the application raised an exception"
         except (Exception, SystemExit):  # noqa: BLE001 - the edge to user code
-            traceback.print_exc(file=sys.stderr)
+            environment.say(traceback.format_exc().removesuffix("\n"))
             error = b"the application raised an exception"
         if error and (not self._started or self._head is not None):
             self._head = None

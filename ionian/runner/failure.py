@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import traceback
 from types import TracebackType
 from typing import Any
 
+from . import environment
 from .client import Client
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -27,7 +27,7 @@ def show(error: BaseException) -> str:
     """Print the traceback to stderr, where the logs take it. Returns its text."""
     error.__traceback__ = user_traceback(error)
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    print(text, end="", file=sys.stderr, flush=True)  # noqa: T201
+    environment.say(text.removesuffix("\n"))
     return text
 
 

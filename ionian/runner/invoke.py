@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import failure, frames
+from . import environment, failure, frames
 from .client import GENERATOR_DONE, PICKLE, Client
 from .load import Target
 
@@ -151,7 +150,7 @@ def cancelled(call: Call, started: float) -> Output:
 
 
 def _ended(call: Call, status: int, form: int, started: float) -> dict[str, Any]:
-    sys.stdout.flush()
+    environment.flush()
     return {
         "id": call.input_id,
         "status": status,

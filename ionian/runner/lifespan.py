@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import traceback
 from typing import Any
+
+from . import environment
 
 
 class StartupFailed(Exception):
@@ -50,7 +51,7 @@ class Lifespan:
         except Exception:  # noqa: BLE001 - the edge to user code
             ready = self._started.done() and self._started.exception() is None
             if ready and not self._stopped.done():  # before "ready" it means that lifespan is not supported
-                traceback.print_exc(file=sys.stderr)
+                environment.say(traceback.format_exc().removesuffix("\n"))
         for future in (self._started, self._stopped):
             if not future.done():
                 future.set_result(None)
@@ -64,6 +65,6 @@ class Lifespan:
         elif kind == "lifespan.startup.failed" and not self._started.done():
             self._started.set_exception(StartupFailed(message.get("message") or "the application failed to start"))
         elif kind == "lifespan.shutdown.failed":
-            print(message.get("message", ""), file=sys.stderr)  # noqa: T201 - the container's own output
+            environment.say(message.get("message", ""))
         if kind.startswith("lifespan.shutdown") and not self._stopped.done():
             self._stopped.set_result(None)

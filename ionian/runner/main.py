@@ -165,7 +165,7 @@ def _report(client: Client | None, error: BaseException, listener: socket.socket
     try:
         asyncio.new_event_loop().run_until_complete(_deliver(frame, listener))
     except Exception as reason:  # noqa: BLE001  user code may have broken asyncio; the process ends with 1 all the same
-        print(f"ionian: the failure could not be delivered: {reason!r}", file=sys.stderr)  # noqa: T201
+        environment.say(f"ionian: the failure could not be delivered: {reason!r}")
 
 
 def _stock(launch: spec.Launch, listener: socket.socket, container_id: str) -> None:
@@ -200,7 +200,7 @@ async def _deliver(frame: bytes, listener: socket.socket) -> None:
 
 def _watchdog() -> None:
     time.sleep(_EXIT_WAIT_S)
-    print("ionian: threads of the program still run after its end; leaving them", file=sys.stderr)  # noqa: T201
+    environment.say("ionian: threads of the program still run after its end; leaving them")
     _leave(0)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -55,7 +54,7 @@ async def finish(control: Control, link: Link) -> None:
     try:
         await asyncio.wait_for(control.quiet(), ACK_WAIT_S)
     except asyncio.TimeoutError:  # noqa: UP041  not the same class before Python 3.11
-        print("ionian: leaving with outputs that no server has taken", file=sys.stderr)  # noqa: T201
+        environment.say("ionian: leaving with outputs that no server has taken")
     link.close()
     try:
         await asyncio.wait_for(control.close(), ACK_WAIT_S)
@@ -82,7 +81,7 @@ class Stopping:
 
     def _overdue(self, grace_s: float) -> None:
         text = f"ionian: still working {grace_s:.0f} s after the stop; cancelling"
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        environment.say(text)
         self._cancel()
         asyncio.get_running_loop().call_later(_LAST_WORDS_S, _end, 1)
 

@@ -110,6 +110,13 @@ class Container:
 
 Start = Callable[..., Container]
 
+# What programs do to their own output.
+WITHOUT_STREAMS = [
+    "sys.stdout.close(); sys.stderr.close()",
+    "os.close(1); os.close(2)",
+    "sys.stdout = sys.stderr = None",
+]
+
 
 def pack(*args: Any, **kwargs: Any) -> bytes:
     from modal._serialization import serialize

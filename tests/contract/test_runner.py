@@ -17,6 +17,7 @@ from tests.contract.containers import (
     PICKLE,
     SUCCESS,
     TERMINATED,
+    WITHOUT_STREAMS,
     Start,
     call,
     unpack,
@@ -116,6 +117,25 @@ def test_generator(start: Start, python: str, name: str) -> None:
     header, data = peer.take(frames.OUTPUT)
     assert (header["status"], header["data_format"]) == (SUCCESS, GENERATOR_DONE)
     assert api_pb2.GeneratorDone.FromString(data).items_total == 3
+
+
+@pytest.mark.parametrize("how", WITHOUT_STREAMS)
+def test_a_program_without_streams_still_answers(start: Start, python: str, how: str) -> None:
+    module = f"""
+        import os, sys
+        {how}
+
+        def f(fails):
+            if fails:
+                raise ValueError("said in silence")
+            return 42
+    """
+    peer = start(python, module).ready()
+    call(peer, "in-1", True)
+    header, _ = peer.take(frames.OUTPUT)
+    assert (header["status"], header["exception"]) == (FAILURE, "ValueError('said in silence')")
+    call(peer, "in-2", False)
+    assert value(peer) == 42
 
 
 def test_exception_is_raised_again_by_the_client(start: Start, python: str) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
+
 from ionian.runner import frames
 from tests.contract.containers import (
+    WITHOUT_STREAMS,
     Start,
     request,
     response,
@@ -73,6 +76,28 @@ def test_wsgi_app(start: Start) -> None:
     request(web, "POST", "/hello", b"body")
     status, headers, body = response(web)
     assert (status, headers[b"content-type"], body) == (200, b"text/plain", b"/hello body")
+
+
+@pytest.mark.parametrize("how", WITHOUT_STREAMS)
+def test_a_failed_request_of_a_program_without_streams_is_done_all_the_same(start: Start, how: str) -> None:
+    module = f"""
+        import os, sys
+        {how}
+
+        async def app(scope, receive, send):
+            if scope["path"] == "/fails":
+                raise ValueError("said in silence")
+            await send({{"type": "http.response.start", "status": 200, "headers": []}})
+            await send({{"type": "http.response.body", "body": b"fine"}})
+
+        def f():
+            return app
+    """
+    web = start(sys.executable, module, web={"kind": "asgi"}).connect(frames.WEB_PREFACE)
+    request(web, "GET", "/fails")
+    assert response(web)[0] == 500
+    request(web, "GET", "/")
+    assert response(web)[0] == 200
 
 
 def test_web_request_outlives_its_server(start: Start) -> None:
