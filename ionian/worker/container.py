@@ -121,6 +121,19 @@ def adopt(root: Path, name: str, runtime: Runtime, append: Callable[[list[Record
     return container
 
 
+def ending(end: Exit, stopping: bool) -> str:
+    """What the logs say of how a container ended; empty when it ended well, or only did what it was told.
+
+    One that dies is often told to stop a moment later, before its end is known: then the way it ended decides.
+    """
+    if end.out_of_memory:
+        return "container killed: out of memory\n"
+    if end.signal is not None:
+        asked = stopping and end.signal in (signal.SIGTERM, signal.SIGKILL)
+        return "" if asked else f"container ended by signal {end.signal} ({signal.strsignal(end.signal)})\n"
+    return f"container ended with code {end.code}\n" if end.code else ""
+
+
 def _unlock(function: Callable[[str], object], path: str, _: object) -> None:
     """An overlay's work directory has mode 000: open it and try again."""
     try:

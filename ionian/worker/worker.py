@@ -179,9 +179,7 @@ class Worker:
         await live.end()
         self._live.pop(container_id, None)
         self._images.pop(container_id, None)
-        if not live.stopping and (end.code or end.signal):
-            how = f"signal {end.signal}" if end.signal else f"code {end.code}"
-            text = "killed: out of memory\n" if end.out_of_memory else f"container ended with {how}\n"
+        if text := container.ending(end, live.stopping):
             record = Record(time.time_ns(), container_id, live.state.function_id, SYSTEM, text)
             self._appender(live.state.app_id)([record])
         self._emit(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.machine import Client, Machine
+from tests.e2e.machine import Client, Machine, until
 
 _WEB = """
 import modal
@@ -112,6 +112,7 @@ def test_a_container_that_ends_while_it_works(holding: Machine) -> None:
     answer = holding.get("holding", "ends")
     assert answer.status in (500, 502)
     assert "about to end" in holding.cli("logs", "holding", "-n", "0")
+    until(lambda: "ended with code 3" in holding.cli("logs", "holding", "-n", "0"), "its end in the logs", 10)
     assert holding.get("holding", "brief").status == 200
 
 
