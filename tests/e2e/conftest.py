@@ -12,15 +12,16 @@ import pytest
 
 from ionian.config import Config
 from ionian.images.uvtool import uv_tool
+from tests.clients import OLD, python_for
 from tests.e2e import leftovers
 from tests.e2e.gate import Gate, gate
 from tests.e2e.machine import Client, Machine, clean_environ, until
 
 ROOT = Path(__file__).parents[2]
+__all__ = ["OLD"]
 IRIS = ROOT / "examples" / "iris"
 APPS = Path(__file__).parent / "apps"
-OLD, NEW = "0.73.173", "1.6.4"
-_NEWEST_PYTHON_OF_OLD = (3, 12)  # its image builders stop there
+NEW = "1.6.4"
 
 
 @pytest.fixture(scope="session")
@@ -47,19 +48,12 @@ def client(uv_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     def get(version: str) -> Client:
         if version not in made:
             prefix = tmp_path_factory.mktemp(f"client-{version}") / "venv"
-            _uv(uv_cache, "venv", "--quiet", "--python", _python(version, uv_cache), str(prefix))
+            _uv(uv_cache, "venv", "--quiet", "--python", python_for(version), str(prefix))
             _uv(uv_cache, "pip", "install", "--quiet", "--python", str(prefix), f"modal=={version}")
             made[version] = Client(version, prefix)
         return made[version]
 
     return get
-
-
-def _python(version: str, cache: Path) -> str:
-    """The interpreter for that client: ours, or for an old client an older one where ours is too new for it."""
-    if version != OLD or sys.version_info[:2] <= _NEWEST_PYTHON_OF_OLD:
-        return sys.executable
-    return _uv(cache, "python", "find", "--no-project", "--system", ">=3.10,<3.13")
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def test_python_on_path_is_asked(tmp_path: Path) -> None:
     (site / "modal").mkdir(parents=True)
     (site / "modal" / "__init__.py").write_text("")
     script = directory / "python3"
-    script.write_text(f'#!/bin/sh\nPYTHONPATH={site} exec {sys.executable} -S "$@"\n')
+    script.write_text(f'#!/bin/sh\nPYTHONPATH={site} exec "{sys.executable}" -S "$@"\n')
     script.chmod(0o755)
     assert interpreter.find({"PATH": str(directory)}, tmp_path) == str(script)
     (site / "modal" / "__init__.py").unlink()

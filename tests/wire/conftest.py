@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients import OLD, python_for
 from tests.wire.stage import Stage, stage
 
-OLD = "0.73.173"
 NEW_CLIENT = Path(sys.executable).parent
 
 # The client of that time needs an aiohttp of that time: a later one breaks its checksums of large uploads.
@@ -33,7 +33,7 @@ def old_client(request: pytest.FixtureRequest) -> Path:
     venv = Path(request.config.cache.mkdir(f"client-{OLD}")) / "venv"
     if not (venv / "complete").exists():
         uv = str(NEW_CLIENT / "uv")
-        subprocess.run([uv, "venv", "-q", "--clear", "-p", sys.executable, str(venv)], check=True)
+        subprocess.run([uv, "venv", "-q", "--clear", "-p", python_for(OLD), str(venv)], check=True)
         subprocess.run([uv, "pip", "install", "-q", "-p", str(venv / "bin/python"), *OLD_REQUIREMENTS], check=True)
         (venv / "complete").touch()
     return venv / "bin"
