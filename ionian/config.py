@@ -38,6 +38,9 @@ DOCS = {
 }
 
 
+_ELSEWHERE = "Choose where everything lives: --home DIR, or IONIAN_HOME=DIR"
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     home: Path
@@ -107,6 +110,17 @@ def default_home(environ: Mapping[str, str]) -> Path:
         return Path("/var/lib/ionian")
 
 
+def make_home(config: Config) -> None:
+    """Make the home and what a start needs in it, for this user alone. Raises InvalidRequest when it cannot be."""
+    for path in (config.home, config.run, config.logs):
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidRequest(f"cannot make the directory {path}: {error.strerror}. {_ELSEWHERE}") from error
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise InvalidRequest(f"user {os.geteuid()} may not write to {path}. {_ELSEWHERE}")
+
+
 def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     """The configuration in force. ``flags`` holds only what the user gave; unknown keys in the file are an error."""
     home = Path(flags["home"]).expanduser().absolute() if flags.get("home") else default_home(environ)
@@ -114,11 +128,14 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     known = {f.name: f.type for f in fields(Config)}
     file = home / "config.toml"
     values: dict[str, Any] = {}
-    if file.is_file():
-        try:
-            values.update(tomllib.loads(file.read_text()))
-        except tomllib.TOMLDecodeError as error:
-            raise InvalidRequest(f"{file} is not valid TOML: {error}") from error
+    try:
+        values.update(tomllib.loads(file.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise InvalidRequest(f"cannot read {file}: {error.strerror}. {_ELSEWHERE}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{file} is not valid TOML: {error}") from error
     for name in known:
         if f"IONIAN_{name.upper()}" in environ and name != "home":
             values[name] = environ[f"IONIAN_{name.upper()}"]

@@ -28,7 +28,7 @@ from ionian.api.context import Context
 from ionian.api.modules import MODULES
 from ionian.api.servicer import assemble
 from ionian.blobs.files import FileBlobStore
-from ionian.config import Config
+from ionian.config import Config, make_home
 from ionian.dispatch.dispatch import Dispatch
 from ionian.engines.local import LocalEngine
 from ionian.errors import FailedPrecondition
@@ -80,8 +80,7 @@ def _leave(config: Config) -> None:
 
 
 def _directories(config: Config) -> None:
-    for path in (config.home, config.run, config.logs):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_home(config)
     if config.run.stat().st_uid != os.getuid():
         raise FailedPrecondition(f"{config.run} belongs to another user; choose another --home")
 

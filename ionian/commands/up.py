@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from ionian.commands import options, running
-from ionian.config import Config
+from ionian.config import Config, make_home
 from ionian.errors import FailedPrecondition, InvalidRequest, Unavailable
 
 START_TIMEOUT_S = 60.0
@@ -51,8 +51,7 @@ def refuse_second(config: Config) -> None:
 
 def start(config: Config, host: str | None = None, port: int | None = None) -> running.Running:
     """Start a detached server and return when it is ready. Raises Unavailable with its last words when it is not."""
-    for directory in (config.home, config.logs):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_home(config)
     log = config.logs / "server.log"
     if log.exists() and log.stat().st_size > _LOG_ROTATE_BYTES:
         log.replace(log.with_suffix(".log.1"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 from ionian.errors import ContainerFailed, InvalidRequest
@@ -93,14 +93,17 @@ def _plan(spec: SandboxSpec, env: Path, home: Path) -> Plan:
     limit = spec.resources.memory_limit_mib
     return Plan(
         argv=tuple(str(env / "bin/python") if word == "{python}" else word for word in spec.argv),
-        env=_environment(spec.env, env),
+        env=_environment(spec, env),
         cwd=_inside(spec.cwd, home),
         limits=((_RLIMIT_DATA, limit * 1024 * 1024),) if limit is not None else (),
     )
 
 
-def _environment(env: Mapping[str, str], venv: Path) -> dict[str, str]:
+def _environment(spec: SandboxSpec, venv: Path) -> dict[str, str]:
     """The program's environment, with the venv's commands found first, where /usr/local/bin would be."""
+    env = dict(spec.env)
+    if spec.interpreter.shared_library and os.environ.get("LD_LIBRARY_PATH"):  # it may be what finds our own libpython
+        env.setdefault("LD_LIBRARY_PATH", f"{spec.interpreter.prefix}/lib")
     folders = [folder for folder in env.get("PATH", os.defpath).split(":") if folder and folder != "/usr/local/bin"]
     return {**env, "PATH": ":".join((f"{venv}/bin", *folders)), "VIRTUAL_ENV": str(venv)}
 

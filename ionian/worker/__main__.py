@@ -155,7 +155,10 @@ def main() -> None:
         sys.exit("another worker already runs on this home")
     os.truncate(lock, 0)
     os.write(lock, str(os.getpid()).encode())
-    asyncio.run(_main(config))
+    try:
+        asyncio.run(_main(config))
+    except IonianError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

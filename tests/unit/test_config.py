@@ -1,0 +1,50 @@
+"""Where settings come from, and a home that cannot be one."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from ionian import config
+from ionian.errors import InvalidRequest
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('port = 1\nhost = "0.0.0.0"\nworkspace = "ünï"\n', encoding="utf-8")
+    found = config.load({"home": str(tmp_path), "port": None}, {"IONIAN_PORT": "2", "IONIAN_HOST": "::1"})
+    assert (found.port, found.host, found.workspace) == (2, "::1", "ünï")
+    assert config.load({"home": str(tmp_path), "port": 3}, {"IONIAN_PORT": "2"}).port == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [("port = ", "not valid TOML"), ("colour = 1", "unknown setting colour"), ('port = "x"', "is not a int")],
+)
+def test_a_bad_file_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(InvalidRequest, match=complaint):
+        config.load({"home": str(tmp_path)}, {})
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").mkdir()
+    with pytest.raises(InvalidRequest, match=r"cannot read .*config\.toml: Is a directory.*IONIAN_HOME"):
+        config.load({"home": str(tmp_path)}, {})
+
+
+def test_a_home_is_private(tmp_path: Path) -> None:
+    made = config.Config(home=tmp_path / "deep" / "home")
+    config.make_home(made)
+    config.make_home(made)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (made.home, made.run, made.logs)} == {0o700}
+    made.run.rmdir()  # of a long home it is elsewhere
+
+
+def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file", tmp_path / "file" / "home"):
+        with pytest.raises(InvalidRequest, match=rf"{home}: .*--home DIR"):
+            config.make_home(config.Config(home=home))
+        assert config.load({"home": str(home)}, {}).home == home
