@@ -11,6 +11,7 @@ import runpy
 import sys
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
+_TOO_NEW_FOR_OLD = (3, 13)  # the first Python for which clients before 1.0 cannot build images
 
 
 def prepare() -> None:
@@ -31,8 +32,37 @@ def main() -> None:
     """Run the client's command line in this process."""
     prepare()
     sys.argv[0] = "modal"
-    # alter_sys stays False: this file remains __main__, so that spawned processes start with it and are prepared too
-    runpy.run_module("modal", run_name="__main__")
+    try:
+        # alter_sys stays False: this file remains __main__, so spawned processes start with it and are prepared too
+        runpy.run_module("modal", run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:
+            sys.stderr.write(advice())
+        raise
+    except RuntimeError as error:  # the oldest clients refuse to be imported
+        if "does not support Python" not in str(error):
+            raise
+        sys.stderr.write("Error: " + str(error) + "\n" + advice())
+        sys.exit(1)
+
+
+def advice() -> str:
+    """Which Python or client to use, where this pair of them cannot work; else empty."""
+    if sys.version_info < _TOO_NEW_FOR_OLD:
+        return ""
+    from importlib import metadata
+
+    try:
+        version = metadata.version("modal")
+    except metadata.PackageNotFoundError:
+        return ""
+    if not version.startswith("0."):
+        return ""
+    series = ".".join(map(str, sys.version_info[:2]))
+    return (
+        f"ionian: modal {version} supports Python up to 3.12, and this is Python {series}. "
+        "Use it with Python 3.12 (`uv venv --python 3.12`), or use modal 1.0 or newer.\n"
+    )
 
 
 if __name__ == "__main__":

@@ -211,3 +211,23 @@ def test_launcher_prepares_spawned_processes(tmp_path: Path) -> None:
         "['modal', 'serve', 'x.py']",
         "child ionian_compat.mounts []",
     ], result.stderr
+
+
+@pytest.mark.parametrize("fault", ["raise RuntimeError('This version of Modal does not support Python 3.13+')", "pass"])
+@pytest.mark.parametrize(("version", "advised"), [("0.64.3", True), ("1.0.5", False)])
+def test_launcher_says_what_to_use_instead_of_a_client_too_old_for_this_python(
+    tmp_path: Path, fault: str, version: str, advised: bool
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.version_info = (3, 13, 0, 'final', 0)\n")
+    (tmp_path / "modal").mkdir()
+    (tmp_path / "modal" / "__init__.py").write_text(fault + "\nApp = Mount = Image = type('Any', (), {})\n")
+    (tmp_path / "modal" / "__main__.py").write_text("import sys; sys.exit(1 if 'deploy' in sys.argv else 0)\n")
+    (tmp_path / f"modal-{version}.dist-info").mkdir()
+    (tmp_path / f"modal-{version}.dist-info" / "METADATA").write_text(f"Name: modal\nVersion: {version}\n")
+    result = python(tmp_path, str(COMPAT / "launch.py"), "deploy", "x.py")
+    assert result.returncode == 1
+    text = f"modal {version} supports Python up to 3.12, and this is Python 3.13. Use it with Python 3.12"
+    assert (text in result.stderr) == advised, result.stderr
+    if fault == "pass":
+        well = python(tmp_path, str(COMPAT / "launch.py"), "app", "list")
+        assert (well.returncode, well.stderr) == (0, "")
