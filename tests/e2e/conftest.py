@@ -40,6 +40,13 @@ def _uv(cache: Path, *arguments: str, cwd: Path | None = None) -> str:
     return done.stdout.strip()
 
 
+def install(version: str, cache: Path, prefix: Path, *options: str) -> Client:
+    """A real client of that version in a new venv. ``options``: for ``uv pip install``."""
+    _uv(cache, "venv", "--quiet", "--python", python_for(version), str(prefix))
+    _uv(cache, "pip", "install", "--quiet", "--python", str(prefix), *options, f"modal=={version}")
+    return Client(version, prefix)
+
+
 @pytest.fixture(scope="session")
 def client(uv_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Client]:
     """A real client of that version, installed once a session."""
@@ -47,10 +54,7 @@ def client(uv_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
     def get(version: str) -> Client:
         if version not in made:
-            prefix = tmp_path_factory.mktemp(f"client-{version}") / "venv"
-            _uv(uv_cache, "venv", "--quiet", "--python", python_for(version), str(prefix))
-            _uv(uv_cache, "pip", "install", "--quiet", "--python", str(prefix), f"modal=={version}")
-            made[version] = Client(version, prefix)
+            made[version] = install(version, uv_cache, tmp_path_factory.mktemp(f"client-{version}") / "venv")
         return made[version]
 
     return get

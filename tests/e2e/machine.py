@@ -173,11 +173,11 @@ class Machine:
             encoding="utf-8",
         )
 
-    def spawn_modal(self, client: Client, *arguments: str) -> subprocess.Popen[str]:
+    def spawn_modal(self, client: Client, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         """Start plain ``modal ...`` and leave it running."""
         return subprocess.Popen(
             [*self.wrapper, "sh", "-c", self._pointed_here(client, arguments)],
-            cwd=self.user_home,
+            cwd=cwd or self.user_home,
             env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
