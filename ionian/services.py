@@ -119,11 +119,14 @@ class Server:
             for c in pool.containers.values()
         ]
 
-    async def stop_container(self, container_id: str) -> None:
+    async def stop_container(self, container_id: str, graceful: bool) -> None:
         if self.dispatch.container(container_id) is None:
             raise NotFound(f"no container {container_id} is running")
-        self.dispatch.drain(container_id)
-        await self.engine.stop(container_id, GRACE_S)
+        if self.dispatch.drain(container_id):
+            await self.engine.stop(container_id, GRACE_S)
+        elif not graceful:
+            self.dispatch.reassign(container_id)
+            await self.engine.stop(container_id, 0.0)
 
     # -- addresses
 

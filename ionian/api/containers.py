@@ -39,6 +39,6 @@ async def TaskGetInfo(ctx: Context, request: api_pb2.TaskGetInfoRequest) -> api_
 
 
 async def ContainerStop(ctx: Context, request: api_pb2.ContainerStopRequest) -> api_pb2.ContainerStopResponse:
-    """End a container; its inputs run again elsewhere."""
-    await ctx.services.stop_container(request.task_id)
+    """End a container; its inputs run again elsewhere, unless they may end first (``--graceful``)."""
+    await ctx.services.stop_container(request.task_id, request.graceful)
     return api_pb2.ContainerStopResponse()

@@ -62,8 +62,8 @@ class Services(Protocol):
     def containers(self) -> list[RunningContainer]:
         """Containers alive now."""
 
-    async def stop_container(self, container_id: str) -> None:
-        """End a container. Raises NotFound."""
+    async def stop_container(self, container_id: str, graceful: bool) -> None:
+        """End a container: once it has finished its inputs, or now, and they begin anew elsewhere. Raises NotFound."""
 
 
 @dataclass(frozen=True, slots=True)

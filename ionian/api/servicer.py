@@ -14,6 +14,25 @@ from ionian.api.context import Context
 from ionian.api.guard import Guard
 from ionian.errors import Unimplemented
 
+# What the first RPC that is missing would have been for, in the words of who typed it. The first prefix that fits.
+_WANTED_FOR = {
+    "AuthTokenGet": "sandboxes and `modal shell` need it",
+    "Sandbox": "sandboxes and `modal shell` need it",
+    "TaskGetCommandRouterAccess": (
+        "`modal container exec` and `modal shell CONTAINER` need it; `modal container logs` shows what it printed"
+    ),
+    "ContainerExec": "`modal container exec` needs it; `modal container logs` shows what a container printed",
+    "EnvironmentUpdate": "environments cannot be changed; `modal environment create` makes another",
+    "EnvironmentDelete": "environments cannot be deleted; `modal app stop` ends what runs in one",
+    "Volume": "volumes need it",
+    "SharedVolume": "network file systems need it",
+    "Dict": "dicts need it",
+    "Queue": "queues need it",
+    "Secret": "secrets need it",
+    "Proxy": "proxies need it",
+    "Workspace": "a server here has one workspace and no members, billing or settings",
+}
+
 
 class Servicer:
     """What a ``grpclib.server.Server`` takes: ``__mapping__`` gives its handlers by path."""
@@ -56,7 +75,8 @@ def assemble(modules: Sequence[ModuleType], context: Context) -> Servicer:
 
 def _missing(rpc: wire.Rpc) -> Callable[..., Any]:
     def refuse() -> NoReturn:
-        raise Unimplemented(f"RPC {rpc.name} is not built in this server yet")
+        wanted = next((f": {what}" for prefix, what in _WANTED_FOR.items() if rpc.name.startswith(prefix)), "")
+        raise Unimplemented(f"RPC {rpc.name} is not built in this server yet{wanted}")
 
     async def unary(ctx: Context, request: Any) -> Any:
         refuse()

@@ -148,6 +148,14 @@ class Calls:
         for running in [r for r in self.running.values() if r.slot.container_id == container_id]:
             self._finish(running.input, _failure(running.input, status, str(reason), self._clock(), container_id))
 
+    def take_back(self, container_id: str) -> list[InputRef]:
+        """The inputs that a container works on, its no longer. Should it still end one, rows keep the first output."""
+        taken = [r for r in self.running.values() if r.slot.container_id == container_id]
+        for running in taken:
+            del self.running[running.input.input_id]
+            running.slot.release(broken=True)
+        return [running.input for running in taken]
+
     def sweep(self, now: float) -> None:
         """End inputs whose timeout is over, with their container (user code may ignore a cancel)."""
         for running in [r for r in self.running.values() if now >= r.deadline]:

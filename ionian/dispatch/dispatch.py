@@ -202,6 +202,11 @@ class Dispatch:
         pool.drain(container)
         return container.in_flight == 0
 
+    def reassign(self, container_id: str) -> None:
+        """No more inputs for this container, and those it works on begin anew elsewhere: it is about to be killed."""
+        self.drain(container_id)
+        self.submit(self.calls.take_back(container_id))
+
     def drained(self) -> list[str]:
         """Containers that take no more inputs and have none left."""
         return [

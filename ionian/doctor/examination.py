@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 from ionian.config import Config
 from ionian.doctor import clients, facts, machine, trial
@@ -37,12 +38,7 @@ def examine(config: Config, client_python: str, serving: Serving, environ: Mappi
         clients.python(sys.version_info[:3], sys.executable),
         clients.client(clients.ask(client_python), client_python, client_python == sys.executable, version("modal")),
         _uv(config, environ),
-        machine.port(
-            config.host,
-            config.port,
-            bool(serving.url),
-            None if serving.url else facts.bind_error(config.host, config.port),
-        ),
+        _port(config, serving),
         *_containers(config, space, environ),
         machine.names(facts.names_resolve(), f"http://127.0.0.1:{config.port}"),
         machine.proxies(environ),
@@ -53,6 +49,13 @@ def examine(config: Config, client_python: str, serving: Serving, environ: Mappi
     moved = time.time() - time.monotonic() - begun
     checks.append(machine.clock(datetime.now(UTC).year, moved, facts.ahead(config)))
     return checks
+
+
+def _port(config: Config, serving: Serving) -> Check:
+    if serving.url:
+        where = urlsplit(serving.url)
+        return machine.port(where.hostname or "", where.port or config.port, True, None)
+    return machine.port(config.host, config.port, False, facts.bind_error(config.host, config.port))
 
 
 def _schema(config: Config) -> tuple[int | None, int, str]:

@@ -164,7 +164,7 @@ class Played:
     def containers(self) -> list[RunningContainer]:
         return self.running
 
-    async def stop_container(self, container_id: str) -> None:
+    async def stop_container(self, container_id: str, graceful: bool) -> None:
         self.running = [container for container in self.running if container.container_id != container_id]
 
 

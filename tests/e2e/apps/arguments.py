@@ -1,0 +1,25 @@
+"""Functions with arguments for the command line, and one that waits at the test's gate."""
+
+import http.client
+import uuid
+from urllib.parse import urlsplit
+
+import modal
+
+app = modal.App("arguments")
+BOOT = uuid.uuid4().hex  # names this container
+
+
+@app.function()
+def add(a: int, b: float = 2.0, loud: bool = False):
+    print(f"the sum is {a + b}{'!' if loud else ''}")
+
+
+@app.function()
+def wait(gate: str):
+    print("arrived", flush=True)
+    connection = http.client.HTTPConnection(urlsplit(gate).netloc, timeout=90)
+    connection.request("GET", f"/{BOOT}")
+    connection.getresponse().read()
+    connection.close()
+    return BOOT
