@@ -100,12 +100,17 @@ class Config:
         return self.run / "worker.sock"
 
 
+def _place(path: str | Path) -> Path:
+    """One name for one directory, whichever way it was given: locks, sockets and control groups are found by it."""
+    return Path(os.path.realpath(Path(path).expanduser()))
+
+
 def default_home(environ: Mapping[str, str]) -> Path:
     """``IONIAN_HOME``, else ``~/.ionian`` (``/var/lib/ionian`` when there is no home directory)."""
     if environ.get("IONIAN_HOME"):
-        return Path(environ["IONIAN_HOME"]).expanduser().absolute()
+        return _place(environ["IONIAN_HOME"])
     try:
-        return Path.home() / ".ionian"
+        return _place("~/.ionian")
     except RuntimeError:
         return Path("/var/lib/ionian")
 
@@ -123,7 +128,7 @@ def make_home(config: Config) -> None:
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     """The configuration in force. ``flags`` holds only what the user gave; unknown keys in the file are an error."""
-    home = Path(flags["home"]).expanduser().absolute() if flags.get("home") else default_home(environ)
+    home = _place(flags["home"]) if flags.get("home") else default_home(environ)
     config = Config(home=home)
     known = {f.name: f.type for f in fields(Config)}
     file = home / "config.toml"

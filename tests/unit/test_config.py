@@ -48,3 +48,14 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest, match=rf"{home}: .*--home DIR"):
             config.make_home(config.Config(home=home))
         assert config.load({"home": str(home)}, {}).home == home
+
+
+def test_a_home_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / ("long" * 20) / "home"
+    home.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(home)
+    monkeypatch.chdir(home)
+    ways = [home, home / ".." / "home", tmp_path / "link", ".", "../home"]
+    found = [config.load({"home": str(way)}, {}) for way in ways]
+    found += [config.load({}, {"IONIAN_HOME": str(way)}) for way in ways]
+    assert {(each.home, each.run) for each in found} == {(home, config.Config(home=home).run)}
