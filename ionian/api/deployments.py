@@ -81,8 +81,8 @@ async def _publish(ctx: Context, app_id: str, name: str, state: int, layout: Lay
         app = apps.get(tx, app_id)
         if app["state"] == wanted == apps.DEPLOYED and apps.layout(tx, app_id) == complete and not release.tag:
             return 0.0
-        functions.claim_labels(tx, app_id, ctx.config.workspace, chosen.values())
         apps.publish(tx, app_id, name, wanted, complete, release, ctx.now)
+        functions.claim_labels(tx, app_id, ctx.config.workspace, chosen.values())
         return ctx.now
 
     deployed_at = await ctx.database.write(commit)

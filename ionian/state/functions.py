@@ -179,12 +179,19 @@ def claim_labels(tx: Tx, app_id: str, workspace: str, definition_ids: Iterable[s
     """Give an app the addresses of its new version, and free those of the old one. Raises AlreadyExists."""
     environment = apps.get(tx, app_id)["environment"]
     tx.execute("DELETE FROM web_labels WHERE app_id = ?", app_id)
+    claimed: dict[str, str] = {}
     for definition_id in definition_ids:
         row = definition(tx, definition_id)
         if not row["web_label"]:
             continue
         host = labels.host(workspace, environment, row["web_label"])
-        check_label(tx, host, app_id, get(tx, row["function_id"])["name"])
+        name = get(tx, row["function_id"])["name"]
+        if host in claimed:
+            raise AlreadyExists(
+                f"{claimed[host]} and {name} would both have the web address {host!r}; give one of them another label="
+            )
+        claimed[host] = name
+        check_label(tx, host, app_id, name)
         tx.execute(
             "INSERT INTO web_labels (host, app_id, function_id) VALUES (?, ?, ?) "
             "ON CONFLICT (host) DO UPDATE SET app_id = excluded.app_id, function_id = excluded.function_id",

@@ -108,6 +108,16 @@ async def test_labels_belong_to_one_app_until_it_stops(database: SqliteDatabase)
     await database.write(two)
 
 
+async def test_two_functions_of_an_app_cannot_have_one_label(database: SqliteDatabase) -> None:
+    def both(tx: Tx) -> None:
+        app_id = new_app(tx, "one")
+        publish(tx, app_id, "one", *(add_function(tx, app_id, name, label="same") for name in ("first", "second")))
+
+    with pytest.raises(AlreadyExists, match=r"first and second .*acme--same.*label="):
+        await database.write(both)
+    assert await database.read(functions.live) == []
+
+
 async def test_a_forgotten_run_gives_its_label_to_the_next(database: SqliteDatabase) -> None:
     def serve(tx: Tx) -> str:
         app_id = new_app(tx, "shop", state=apps.EPHEMERAL)
