@@ -31,6 +31,14 @@ class Call(NamedTuple):
         return cls(header["id"], header.get("call_id", ""), header.get("method", ""), data_format, args)
 
 
+_HINT = "You might need to use @app.function(..., is_generator=True)."
+_WRONG = {  # by is_async, is_generator: the client's own words
+    (False, False): "Sync (non-generator) function return value of type {}. " + _HINT,
+    (True, False): "Async (non-generator) function returned value of type {} " + _HINT,
+    (False, True): "Generator function returned value of type {}",
+    (True, True): "Async generator function returned value of type {}",
+}
+
 Output = tuple[dict[str, Any], bytes]  # an OUTPUT frame's header and payload
 Emit = Callable[[int, int, bytes], None]  # index, data format, data of one generator item
 
@@ -113,26 +121,19 @@ class Invoker:
 
     def _check(self, value: Any, target: Target, wrong: bool) -> None:
         if wrong:
-            kind = "{}{} function".format(
-                "async " if target.is_async else "", "generator" if target.is_generator else ""
-            )
-            hint = " You might need to use @app.function(..., is_generator=True)." if not target.is_generator else ""
-            text = f"{kind.strip().capitalize()} returned a value of type {type(value)}.{hint}"
+            text = _WRONG[target.is_async, target.is_generator].format(type(value))
             raise self._client.error("InvalidError", text)
 
     def _form(self, call: Call, target: Target) -> int:
         return call.data_format if call.data_format in target.formats else target.formats[0]
 
     def _encode(self, value: Any, form: int, target: Target) -> bytes:
-        try:
-            data = self._client.encode(value, form)
-            if len(data) > MAX_RESULT_BYTES:
-                raise OverflowError(f"{len(data)} bytes are over the limit of {MAX_RESULT_BYTES}")
-            return data
-        except Exception as error:
+        data = self._client.encode(value, form)
+        if len(data) > MAX_RESULT_BYTES:
             name = getattr(target.function, "__name__", "the function")
-            text = f"the result of {name}, a {type(value).__name__}, cannot be sent back: {error}"
-            raise self._client.error("SerializationError", text) from error
+            text = f"the result of {name} has {len(data)} bytes; the limit is {MAX_RESULT_BYTES}"
+            raise self._client.error("SerializationError", text)
+        return data
 
     def _success(self, call: Call, target: Target, value: Any, started: float) -> Output:
         form = self._form(call, target)
