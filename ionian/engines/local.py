@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,12 +170,14 @@ class LocalEngine:
         """Stop every container and the worker, and wait until it is gone."""
         if self._writer is None:
             return
-        with contextlib.suppress(Unavailable):
-            await self._request("shutdown", {"grace_s": grace_s})
-        if self._reading is not None:
-            await self._reading
+        with _process(self.info.pid) as ended:
+            with contextlib.suppress(Unavailable):
+                await self._request("shutdown", {"grace_s": grace_s})
+            if self._reading is not None:
+                await self._reading
+            await ended()
         if self._child is not None:  # take its exit status: not even a zombie is left
-            await asyncio.get_running_loop().run_in_executor(None, self._child.wait)
+            self._child.wait()
 
     async def close(self) -> None:
         """Let go of the worker without stopping it."""
@@ -185,3 +187,28 @@ class LocalEngine:
             self._reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reading
+
+
+@contextlib.contextmanager
+def _process(pid: int) -> Iterator[Callable[[], Awaitable[None]]]:
+    """Hold on to a process, whoever's child it is: gives a function that returns when it has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        descriptor = -1
+
+    async def ended() -> None:
+        if descriptor < 0:
+            return
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(descriptor, done.set)  # readable: it has ended
+        try:
+            await done.wait()
+        finally:
+            loop.remove_reader(descriptor)
+
+    try:
+        yield ended
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
