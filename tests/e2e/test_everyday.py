@@ -14,6 +14,7 @@ from tests.e2e.machine import Client, Machine
 def test_a_container_works_in_the_images_workdir(
     server: Machine, client: Callable[[str], Client], version: str
 ) -> None:
+    server.needs_namespaces()
     said = server.modal(client(version), "run", "placed.py", cwd=APPS)
     assert "it works in /srv/placed /srv/placed /root/placed.py" in said
 
