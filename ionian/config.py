@@ -6,14 +6,16 @@ Every field has a doc line in ``DOCS`` and its unit in its name; ``docs/CONFIG.m
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from ionian.errors import InvalidRequest
+from ionian.errors import FailedPrecondition, InvalidRequest
 from ionian.runner.spec import RUNNERS
 
 DOCS = {
@@ -37,6 +39,10 @@ DOCS = {
     "synchronous": "SQLite synchronous level: NORMAL survives kill -9, FULL survives power loss.",
 }
 
+
+_MAY_BE_ZERO = frozenset({"port", "max_containers", "drain_s"})  # of the numbers; all others are more than that
+_HIGHEST_PORT = 65535
+_WORKSPACE_LIMIT = 40  # characters: a DNS label has 63, for the workspace, the app and the function
 
 _ELSEWHERE = "Choose where everything lives: --home DIR, or IONIAN_HOME=DIR"
 
@@ -144,23 +150,62 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     for name in known:
         if f"IONIAN_{name.upper()}" in environ and name != "home":
             values[name] = environ[f"IONIAN_{name.upper()}"]
+    if "home" in values:
+        raise InvalidRequest(f"the setting home stands in {file}, which is found by it: use --home DIR or IONIAN_HOME")
     values.update({k: v for k, v in flags.items() if v is not None and k != "home"})
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise InvalidRequest(f"unknown setting {', '.join(unknown)} in {file}; see docs/CONFIG.md for the known ones")
     config = replace(config, **{name: _convert(name, getattr(config, name), raw) for name, raw in values.items()})
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    """Raises InvalidRequest naming a setting that would start a server which cannot work."""
+    for name in (field.name for field in fields(Config)):
+        value = getattr(config, name)
+        if isinstance(value, int | float):
+            zero = name in _MAY_BE_ZERO
+            if not 0 <= value < inf or (value == 0 and not zero):
+                raise InvalidRequest(f"setting {name}={value} is not a number {'from 0 up' if zero else 'above 0'}")
+    if config.port > _HIGHEST_PORT:
+        raise InvalidRequest(f"setting port={config.port} is not a port: 0 (a free one) to {_HIGHEST_PORT}")
+    if len(config.workspace) > _WORKSPACE_LIMIT:
+        raise InvalidRequest(f"setting workspace has {len(config.workspace)} characters, over {_WORKSPACE_LIMIT}")
     if config.runner not in RUNNERS:
         raise InvalidRequest(f"setting runner={config.runner!r} is none of {', '.join(RUNNERS)}")
-    return config
+
+
+def read_token(config: Config) -> tuple[str, str] | None:
+    """Id and secret of the home's own token; None without a file. Raises FailedPrecondition for a damaged one."""
+    try:
+        found = json.loads(config.token_file.read_text())
+        token = found["token_id"], found["token_secret"]
+        if not all(isinstance(part, str) and part for part in token):
+            raise ValueError("its id or secret is empty or no text")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FailedPrecondition(
+            f"{config.token_file} is damaged ({type(error).__name__}: {error}): restore it, "
+            "or remove it, and the next start makes a new token"
+        ) from error
+    return token
+
+
+_TYPES = {int: "a whole number", float: "a number", str: "a text"}
 
 
 def _convert(name: str, default: object, raw: Any) -> Any:
     """``raw`` as the type of the field's default."""
     try:
+        if isinstance(raw, bool):
+            raise TypeError
         if isinstance(default, int):
             return int(raw)
         if isinstance(default, float):
             return float(raw)
         return str(raw)
     except (TypeError, ValueError) as error:
-        raise InvalidRequest(f"setting {name}={raw!r} is not a {type(default).__name__}") from error
+        raise InvalidRequest(f"setting {name}={raw!r} is not {_TYPES[type(default)]}") from error

@@ -28,7 +28,7 @@ from ionian.api.context import Context
 from ionian.api.modules import MODULES
 from ionian.api.servicer import assemble
 from ionian.blobs.files import FileBlobStore
-from ionian.config import Config, make_home
+from ionian.config import Config, make_home, read_token
 from ionian.dispatch.dispatch import Dispatch
 from ionian.engines.local import LocalEngine
 from ionian.errors import FailedPrecondition
@@ -107,9 +107,8 @@ def _lock(config: Config) -> Any:
 
 def _token(config: Config) -> tuple[str, str]:
     """The home's first token, made when there is none; the file has mode 0600 from its first byte."""
-    if config.token_file.is_file():
-        found = json.loads(config.token_file.read_text())
-        return found["token_id"], found["token_secret"]
+    if found := read_token(config):
+        return found
     made = tokens.mint()
     temporary = config.token_file.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -139,7 +138,7 @@ async def _running(config: Config) -> AsyncIterator[Server]:
     try:
         await migrate(database)
         token_id, secret = _token(config)
-        await database.write(tokens.ensure, token_id, secret, tokens.FIRST, time.time())
+        await database.write(tokens.replace_first, token_id, secret, time.time())
         engine = LocalEngine(config)
         info = await engine.connect()
         if config.require_isolation and info.isolation != config.require_isolation:

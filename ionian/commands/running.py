@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ionian.config import Config
+from ionian.config import Config, read_token
 from ionian.errors import FailedPrecondition, Unavailable
 
 _STATUS_TIMEOUT_S = 10.0
@@ -81,13 +81,10 @@ def start_time(pid: int) -> int | None:
 
 def token(config: Config) -> tuple[str, str]:
     """Token id and secret of this home. Raises FailedPrecondition when there is none (it is made on first start)."""
-    try:
-        found = json.loads(config.token_file.read_text())
-        return str(found["token_id"]), str(found["token_secret"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FailedPrecondition(
-            f"no readable token in {config.token_file}: it is made on the first `{program()} up`"
-        ) from error
+    found = read_token(config)
+    if found is None:
+        raise FailedPrecondition(f"no token in {config.token_file}: it is made on the first `{program()} up`")
+    return found
 
 
 def status(config: Config, running: Running) -> dict[str, Any]:

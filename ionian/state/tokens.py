@@ -34,6 +34,12 @@ def ensure(tx: Tx, token_id: str, secret: str, name: str, now: float) -> None:
     )
 
 
+def replace_first(tx: Tx, token_id: str, secret: str, now: float) -> None:
+    """Make this the home's own token. One that was it before is valid no more: removing its file replaces it."""
+    tx.execute("DELETE FROM tokens WHERE name = ? AND token_id <> ?", FIRST, token_id)
+    ensure(tx, token_id, secret, FIRST, now)
+
+
 def check(tx: Tx, token_id: str, secret: str) -> Row | None:
     """The token's row when the secret is right. Compares in constant time, also for an unknown id."""
     row = tx.one("SELECT * FROM tokens WHERE token_id = ?", token_id)

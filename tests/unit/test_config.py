@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ionian import config
-from ionian.errors import InvalidRequest
+from ionian.errors import FailedPrecondition, InvalidRequest
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
@@ -20,7 +20,21 @@ def test_later_sources_win(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("port = ", "not valid TOML"), ("colour = 1", "unknown setting colour"), ('port = "x"', "is not a int")],
+    [
+        ("port = ", "not valid TOML"),
+        ("colour = 1", "unknown setting colour"),
+        ('port = "x"', "is not a whole number"),
+        ("port = true", "is not a whole number"),
+        ("port = 65536", "is not a port"),
+        ("port = -1", "port=-1 is not a number from 0"),
+        ("drain_s = -1", "drain_s=-1.0 is not a number from 0"),
+        ("drain_s = nan", "drain_s=nan is not a number"),
+        ("keep_alive_s = inf", "keep_alive_s=inf is not a number"),
+        ("max_body_bytes = 0", "max_body_bytes=0 is not a number above 0"),
+        ("max_containers = [1]", "is not a whole number"),
+        ("workspace = '" + "w" * 41 + "'", "workspace has 41"),
+        ("home = '/elsewhere'", "setting home"),
+    ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, text: str, complaint: str) -> None:
     (tmp_path / "config.toml").write_text(text)
@@ -59,3 +73,21 @@ def test_a_home_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     found = [config.load({"home": str(way)}, {}) for way in ways]
     found += [config.load({}, {"IONIAN_HOME": str(way)}) for way in ways]
     assert {(each.home, each.run) for each in found} == {(home, config.Config(home=home).run)}
+
+
+def test_a_token_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    made = config.Config(home=tmp_path)
+    assert config.read_token(made) is None
+    made.token_file.write_text('{"token_id": "ak-1", "token_secret": "as-1"}')
+    assert config.read_token(made) == ("ak-1", "as-1")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b'{"token_id": "", "token_secret": ""}',
+                b'{"token_id": "ak-1", "token_secret": null}', b'{"token_id": 1, "token_secret": "as-1"}']
+)  # fmt: skip
+def test_a_damaged_token_is_no_token(tmp_path: Path, content: bytes) -> None:
+    made = config.Config(home=tmp_path)
+    made.token_file.write_bytes(content)
+    with pytest.raises(FailedPrecondition, match=r"token\.json is damaged .*remove it"):
+        config.read_token(made)
