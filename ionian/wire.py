@@ -28,6 +28,12 @@ _LABEL_REPEATED = 3  # of FieldDescriptor, before protobuf 7
 # Inline arguments and results up to this size, sync and async: one message instead of a blob round trip.
 MAX_INLINE_BYTES = 4 * 1024 * 1024
 
+# Of clients before 0.73, which make one more function per method of a class: fields that the protocol has lost since.
+# By message: the id of the class's own function, and the method's name.
+_OLD_METHOD = {"Function": (54, 55), "FunctionPrecreateRequest": (6, 7)}
+_OLD_TARGET = 40  # of FunctionHandleMetadata: the function to call instead
+_LENGTH_DELIMITED = 2  # the wire type of texts
+
 # Which image builder a client gets, by its version (a client refuses one it does not know). First match from the top.
 BUILDER_VERSIONS: tuple[tuple[tuple[int, int], str], ...] = (
     ((1, 2), "2025.06"),
@@ -95,8 +101,26 @@ def set_old_web_url(response: Message, url: str) -> None:
 
 def unknown_fields(message: Message) -> list[int]:
     """Numbers of fields that this protocol does not know: the client is newer."""
+    known = _OLD_METHOD.get(message.DESCRIPTOR.name, ())
+    return sorted(_unknown(message).keys() - set(known))
+
+
+def _unknown(message: Message) -> dict[int, Any]:
     found: Any = UnknownFieldSet(message)
-    return sorted({entry.field_number for entry in found})
+    return {entry.field_number: entry.data for entry in found}
+
+
+def old_method(message: Message) -> tuple[str, str]:
+    """The class's own function (its id) and the method's name that this function stands for; empty for all others."""
+    unknown = _unknown(message)
+    target, name = (unknown.get(number, b"") for number in _OLD_METHOD[message.DESCRIPTOR.name])
+    return target.decode(), name.decode()
+
+
+def set_old_target(handle: Message, function_id: str) -> None:
+    """Let clients before 0.73 call that function instead of this one. The id has less than 128 letters."""
+    key, text = _OLD_TARGET << 3 | _LENGTH_DELIMITED, function_id.encode()
+    handle.MergeFromString(bytes([key & 0x7F | 0x80, key >> 7, len(text)]) + text)
 
 
 def given_fields(message: Message) -> list[str]:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ionian.api.context import Context
 from ionian.api.functions import describe, find
 from ionian.errors import Unimplemented
-from ionian.state import classes
+from ionian.state import apps, classes
+from ionian.state import functions as state
 from ionian.state.database import Tx
 from ionian.wire import api_pb2, given_fields
 
 
 async def ClassCreate(ctx: Context, request: api_pb2.ClassCreateRequest) -> api_pb2.ClassCreateResponse:
     """A class of an app."""
-    if not request.only_class_function:
-        raise Unimplemented("classes of clients before 0.73 (one function per method) are not built in this server yet")
     row = await ctx.database.write(classes.create, request.app_id, request.existing_class_id, ctx.now)
-    return api_pb2.ClassCreateResponse(class_id=row["class_id"], handle_metadata=api_pb2.ClassHandleMetadata())
+    metadata = api_pb2.ClassHandleMetadata(methods=request.methods)  # of clients before 0.73
+    return api_pb2.ClassCreateResponse(class_id=row["class_id"], handle_metadata=metadata)
 
 
 async def ClassGet(ctx: Context, request: api_pb2.ClassGetRequest) -> api_pb2.ClassGetResponse:
@@ -28,9 +30,22 @@ async def ClassGet(ctx: Context, request: api_pb2.ClassGetRequest) -> api_pb2.Cl
         service = find(tx, request.environment_name, request.app_name, f"{request.object_tag}.*", "function")
         metadata = api_pb2.ClassHandleMetadata(class_function_id=service)
         metadata.class_function_metadata.CopyFrom(describe(ctx, tx, service)[1])
+        if not request.only_class_function:
+            metadata.methods.extend(_methods(ctx, tx, service, request.object_tag))
         return api_pb2.ClassGetResponse(class_id=class_id, handle_metadata=metadata)
 
     return await ctx.database.read(look_up)
+
+
+def _methods(ctx: Context, tx: Tx, service: str, tag: str) -> Iterator[api_pb2.ClassMethod]:
+    """What clients before 0.73 made of a class's methods: functions of their own, which stand for the class's."""
+    functions = apps.layout(tx, state.get(tx, service)["app_id"]).function_ids
+    for name, function_id in functions.items():
+        if name.startswith(f"{tag}.") and function_id != service:
+            handle = describe(ctx, tx, function_id)[1]
+            yield api_pb2.ClassMethod(
+                function_name=name.removeprefix(f"{tag}."), function_id=function_id, function_handle_metadata=handle
+            )
 
 
 async def FunctionBindParams(

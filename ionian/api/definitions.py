@@ -138,6 +138,10 @@ def handle(
     if isinstance(function, api_pb2.Function):
         metadata.is_method = function.is_method
         metadata.class_parameter_info.CopyFrom(function.class_parameter_info)
+    target, method_name = wire.old_method(function)
+    if target:
+        wire.set_old_target(metadata, target)
+        metadata.is_method, metadata.use_method_name = True, method_name
     for name, method in function.method_definitions.items():
         metadata.method_handle_metadata[name].CopyFrom(_method_handle(name, method, app_id))
     return metadata

@@ -11,7 +11,7 @@ from ionian.model import FunctionSpec
 from ionian.runner import spec as launch
 from ionian.state import apps, functions, labels
 from ionian.state.database import Row, Tx
-from ionian.wire import api_pb2, set_old_web_url
+from ionian.wire import api_pb2, old_method, set_old_web_url
 
 
 async def FunctionPrecreate(
@@ -44,7 +44,8 @@ async def FunctionCreate(ctx: Context, request: api_pb2.FunctionCreateRequest) -
     app = await ctx.database.read(apps.get, request.app_id)
     label = _label(ctx, app, function.function_name, function.webhook_config)
     function_id, definition_id, spec = await ctx.database.write(_store, ctx, app, request, label)
-    await ctx.services.prepare(spec)
+    if spec.image_id:
+        await ctx.services.prepare(spec)
     url = _url(ctx, app, label)
     answer = api_pb2.Function()
     answer.CopyFrom(function)
@@ -71,7 +72,7 @@ def _store(
     if label:
         host = labels.host(ctx.config.workspace, app["environment"], label)
         functions.check_label(tx, host, app["app_id"], function.function_name)
-    if not function.image_id:
+    if not function.image_id and not old_method(function)[0]:
         raise InvalidRequest(f"{function.function_name} has no image")
     name, existing = function.function_name, request.existing_function_id
     function_id = functions.precreate(tx, app["app_id"], name, existing, ctx.now)

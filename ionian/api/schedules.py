@@ -8,7 +8,7 @@ _UNITS = ("years", "months", "weeks", "days", "hours", "minutes", "seconds")
 
 
 def described(definition: bytes) -> str:
-    """Such as ``every 24 hours`` or ``cron 0 9 * * * (UTC)``, of a stored Function message; empty without a schedule."""
+    """Such as ``every 24 hours`` or ``cron 0 9 * * * (UTC)``, of a stored Function message; empty without one."""
     schedule = api_pb2.Function.FromString(definition).schedule
     if schedule.HasField("cron"):
         return f"cron {schedule.cron.cron_string} ({schedule.cron.timezone or 'UTC'})"

@@ -167,6 +167,13 @@ class Client:
         synchronizer = importlib.import_module("modal._utils.async_utils").synchronizer
         return synchronizer._translate_in(wrapped)
 
+    def user_instance(self, wrapper: Any) -> Any:
+        """The user's own object behind an instance of a decorated class."""
+        inner = self.inner(wrapper)
+        if hasattr(type(inner), "_cached_user_cls_instance"):
+            return wrapper._cached_user_cls_instance()
+        return inner._get_user_cls_instance()  # before 0.73
+
     def find_callables(self, instance: Any, *flags: str) -> dict[str, Callable[..., Any]]:
         """Bound methods of a class instance that carry one of these flags, such as ``EXIT``."""
         module = importlib.import_module(self.band.partial)
@@ -176,6 +183,10 @@ class Client:
             if value is not None:
                 found.update(module._find_callables_for_obj(instance, value))
         return found
+
+    def methods(self, instance: Any) -> dict[str, Callable[..., Any]]:
+        """Bound methods that inputs can ask for, web endpoints among them. Before 0.73 the flag was FUNCTION."""
+        return self.find_callables(instance, "CALLABLE_INTERFACE", "FUNCTION")
 
     def function_message(self, data: bytes) -> Any:
         return self.proto.Function.FromString(data)

@@ -73,7 +73,7 @@ def _class_service(client: Client, launch: Launch, message: Any) -> Service:
     found.enter = list(client.find_callables(instance, "ENTER_PRE_SNAPSHOT", "ENTER_POST_SNAPSHOT").values())
     found.exit = list(client.find_callables(instance, "EXIT").values())
     web = client.find_callables(instance, "WEB_INTERFACE")
-    for name, method in client.find_callables(instance, "CALLABLE_INTERFACE").items():
+    for name, method in client.methods(instance).items():
         if name not in web:
             formats = _formats(launch.supported_output_formats)
             found.targets[name] = Target(method, is_async(method), _is_generator(method), formats)
@@ -117,7 +117,7 @@ def _instance(client: Client, kind: Any, args: tuple[Any, ...], kwargs: dict[str
     if isinstance(kind, client.modal.Cls):
         wrapper = kind(*args, **kwargs)
         wrapper._entered = True  # .local() must not run the enter hooks again
-        return wrapper._cached_user_cls_instance()
+        return client.user_instance(wrapper)
     if kind.__init__ is object.__init__ and kwargs:
         instance = kind()
         vars(instance).update(kwargs)
