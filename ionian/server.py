@@ -31,7 +31,7 @@ from ionian.blobs.files import FileBlobStore
 from ionian.config import Config, make_home, read_token
 from ionian.dispatch.dispatch import Dispatch
 from ionian.engines.local import LocalEngine
-from ionian.errors import FailedPrecondition
+from ionian.errors import FailedPrecondition, IonianError
 from ionian.gateway.router import Router
 from ionian.gateway.server import Gateway
 from ionian.scheduler.builds import Builds
@@ -160,6 +160,7 @@ async def _running(config: Config) -> AsyncIterator[Server]:
                     (config.run / "server.json").unlink(missing_ok=True)
                     await gateway.drain(config.drain_s)
                     server.scheduler.paused = True
+            await server.write_items()
             await server.dispatch.calls.flush()
         finally:
             await gateway.close()
@@ -198,6 +199,7 @@ async def _loops(server: Server, context: Context) -> AsyncIterator[None]:
         server.scheduler.run(),
         server.builds.run(),
         server.dispatch.calls.journal_loop(),
+        server.items_loop(),
         server.engine_events(),
         server.prepare_all(),
         _housekeeping(context),
@@ -217,9 +219,12 @@ async def _housekeeping(context: Context) -> None:
     """End apps whose client is gone; forget results, and addresses of blobs, that are past their time."""
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
-        await apps.end_lost_apps(context)
-        await context.database.write(calls.expire, context.now - context.config.result_retention_s)
-        await context.database.write(blobs.expire, context.now)
+        try:
+            await apps.end_lost_apps(context)
+            await context.database.write(calls.expire, context.now - context.config.result_retention_s)
+            await context.database.write(blobs.expire, context.now)
+        except IonianError as error:
+            log.warning("housekeeping is put off: %s", error)
 
 
 def _broken(task: asyncio.Task[None]) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Sequence
 from typing import Any
 
 from ionian.api import schedules
 from ionian.config import Config
+from ionian.dispatch.calls import AGAIN_S
 from ionian.dispatch.dispatch import Dispatch
 from ionian.dispatch.failures import ContainerLost
 from ionian.dispatch.pool import Container
 from ionian.engines.engine import ContainerExited, LogsWritten, WorkerLost
 from ionian.engines.local import LocalEngine
-from ionian.errors import IonianError, NotFound
+from ionian.errors import IonianError, NotFound, ResourceExhausted, Unavailable
 from ionian.gateway.router import Router, WebFunction, app_label
 from ionian.model import FunctionSpec, InputRef, OutputRecord, RunningContainer
 from ionian.runtimes import gpus
@@ -23,6 +25,8 @@ from ionian.scheduler.loop import Scheduler
 from ionian.state import calls, functions, labels, mounts
 from ionian.state.database import Database, Tx
 from ionian.state.watch import Watch, call_topic, logs_topic
+
+log = logging.getLogger("ionian")
 
 ADOPT_S = 5.0  # how long a container found at start may take to say what it is working on
 GRACE_S = 30.0  # seconds for exit hooks of a container that is stopped by name
@@ -41,7 +45,8 @@ class Server:
         self.dispatch: Dispatch
         self.scheduler: Scheduler
         self.builds: Builds
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._items: list[tuple[str, int, int, bytes]] = []  # call, position, data format, data
+        self._item_came = asyncio.Event()
         self._names_resolve = resolves("ionian-check.localhost")
 
     # -- what the API needs (api.context.Services)
@@ -83,7 +88,9 @@ class Server:
         files = await self.database.read(_mounted_files, spec)
         try:
             await self.engine.prepare(spec, files)
-        except IonianError:
+        except IonianError as error:
+            if isinstance(error, NotFound):
+                await self.builds.forget_lost()
             if not any(pool.spec.app_id == spec.app_id and not pool.retired for pool in self.dispatch.pools.values()):
                 await self.engine.release(spec.app_id)  # nothing of it is live: nor shall other functions' links be
             raise
@@ -206,16 +213,31 @@ class Server:
         running = self.dispatch.calls.running.get(header["id"])
         if running is None:
             return
-        call_id, position = running.input.call_id, int(header["index"])
-        task = asyncio.get_running_loop().create_task(
-            self._record_item(call_id, position, int(header["data_format"]), payload)
-        )
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._items.append((running.input.call_id, int(header["index"]), int(header["data_format"]), payload))
+        self._item_came.set()
 
-    async def _record_item(self, call_id: str, position: int, data_format: int, data: bytes) -> None:
-        await self.database.write(calls.add_item, call_id, position, data_format, data)
-        self.watch.notify(call_topic(call_id))
+    async def items_loop(self) -> None:
+        """Write items in the order in which they came, all that wait in one commit. Runs until cancelled."""
+        while True:
+            await self._item_came.wait()
+            self._item_came.clear()
+            try:
+                await self.write_items()
+            except (ResourceExhausted, Unavailable) as error:
+                log.error("items of generators cannot be written now, trying again: %s", error)
+                await asyncio.sleep(AGAIN_S)
+                self._item_came.set()
+
+    async def write_items(self) -> None:
+        """Commit every item so far, then wake who waits for them. What cannot be written is kept for the next time."""
+        batch, self._items = self._items, []
+        try:
+            await self.database.write(_add_all, batch)
+        except BaseException:
+            self._items = batch + self._items
+            raise
+        for call_id in {item[0] for item in batch}:
+            self.watch.notify(call_topic(call_id))
 
     async def environment(self, spec: FunctionSpec) -> tuple[tuple[str, str], ...]:
         """Variables of containers beside their image's. A client in there must find this server, and no other."""
@@ -281,6 +303,11 @@ def _record_all(tx: Tx, records: list[OutputRecord]) -> set[str]:
     """Journal outputs; the calls they belong to. The rows know: a container only names the input."""
     recorded = [record.input_id for record in records if calls.record_output(tx, record)]
     return {str(calls.get_input(tx, input_id)["call_id"]) for input_id in recorded}
+
+
+def _add_all(tx: Tx, items: list[tuple[str, int, int, bytes]]) -> None:
+    for call_id, position, data_format, data in items:
+        calls.add_item(tx, call_id, position, data_format, data)
 
 
 def _mounted_files(tx: Tx, spec: FunctionSpec) -> dict[str, Any]:

@@ -7,6 +7,7 @@ An output is acknowledged to the container only after its row is committed, so a
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,12 @@ from typing import Any
 from ionian.dispatch.failures import ContainerLost, StartFailed
 from ionian.dispatch.links import ControlLink
 from ionian.dispatch.pool import Pool, Slot
-from ionian.errors import IonianError
+from ionian.errors import IonianError, ResourceExhausted, Unavailable
 from ionian.model import InputRef, OutputRecord, Status
 from ionian.runner import frames
+
+AGAIN_S = 1.0  # seconds between tries to write while the disk is full
+log = logging.getLogger("ionian.dispatch")
 
 Journal = Callable[[list[OutputRecord]], Awaitable[None]]
 
@@ -179,13 +183,22 @@ class Calls:
         while True:
             await self._recorded.wait()
             self._recorded.clear()
-            await self.flush()
+            try:
+                await self.flush()
+            except (ResourceExhausted, Unavailable) as error:
+                log.error("outputs cannot be written now, trying again: %s", error)
+                await asyncio.sleep(AGAIN_S)
+                self._recorded.set()
 
     async def flush(self) -> None:
-        """Commit and acknowledge every output so far."""
+        """Commit and acknowledge every output so far. What cannot be written is kept for the next time."""
         batch, self._outputs = self._outputs, []
-        if batch:
-            await self._journal([record for record, _ in batch])
+        try:
+            if batch:
+                await self._journal([record for record, _ in batch])
+        except BaseException:
+            self._outputs = batch + self._outputs
+            raise
         for record, link in batch:
             if link is not None:
                 link.send(frames.ACK, {"id": record.input_id})

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from ionian.config import Config
 from ionian.engines.engine import BuildDone, BuildRequest, Engine
-from ionian.errors import IonianError
+from ionian.errors import IonianError, NotFound
 from ionian.images import recipe
+from ionian.images.layers import Layers
 from ionian.logs import STDOUT, Record, Writer
 from ionian.state import images
 from ionian.state.database import Database
 from ionian.state.watch import Watch, image_topic
+
+log = logging.getLogger("ionian.builds")
 
 AT_ONCE = 2  # builds beside each other: they are bound by network and disk
 
@@ -35,6 +39,7 @@ class Builds:
     async def run(self) -> None:
         """Until cancelled. What was building when a server was killed is pending again."""
         await self._database.write(images.restart)
+        await self.forget_lost()
         self.wake()
         while True:
             await self._wanted.wait()
@@ -45,13 +50,28 @@ class Builds:
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
 
+    async def forget_lost(self) -> None:
+        """Images that lack a layer on disk count as built no more: the next deploy makes them anew."""
+        store = Layers(self._config)
+        for image_id, layers in (await self._database.read(images.built_layers)).items():
+            lost = next((layer for layer in layers if not store.has(layer)), None)
+            if lost is not None:
+                await self._database.write(images.fail, image_id, f"its layer {lost[:12]} is gone", time.time())
+
     async def _build(self, image_id: str) -> None:
         writer = Writer(self._config.logs / image_id, self._config.log_segment_bytes)
         try:
             async with self._places:
                 await self._built(image_id, writer)
+        except NotFound as error:
+            await self.forget_lost()
+            await self._database.write(images.fail, image_id, str(error), time.time())
         except IonianError as error:
             await self._database.write(images.fail, image_id, str(error), time.time())
+        except Exception as error:
+            log.exception("the build of %s failed inside the server", image_id)
+            text = f"the server failed to build it: {error!r} (its log has the rest)"
+            await self._database.write(images.fail, image_id, text, time.time())
         finally:
             writer.close()
             self._watch.notify(image_topic(image_id))

@@ -176,6 +176,12 @@ def finish(
     )
 
 
+def built_layers(tx: Tx) -> dict[str, tuple[str, ...]]:
+    """The layers of every image that is built, by image id."""
+    rows = tx.all("SELECT image_id, layers FROM images WHERE status = ?", BUILT)
+    return {row["image_id"]: tuple(json.loads(row["layers"])) for row in rows}
+
+
 def fail(tx: Tx, image_id: str, error: str, now: float) -> None:
     """The build failed; ``error`` holds the failing command and its last lines."""
     tx.execute(

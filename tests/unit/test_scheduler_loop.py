@@ -15,7 +15,7 @@ import pytest_asyncio
 from ionian.dispatch.dispatch import Dispatch
 from ionian.engines.engine import ContainerExited, Engine
 from ionian.engines.fake import FakeEngine
-from ionian.errors import ContainerFailed, DeadlineExceeded, NotFound, ResourceExhausted
+from ionian.errors import ContainerFailed, DeadlineExceeded, NotFound, ResourceExhausted, Unavailable
 from ionian.model import FunctionSpec, InputRef, OutputRecord, RunnerSpec, Scaling, Status
 from ionian.scheduler.loop import Scheduler
 
@@ -29,6 +29,7 @@ class House:
     def __init__(self, directory: Path) -> None:
         self.engine = FakeEngine(directory)
         self.outputs: dict[str, OutputRecord] = {}
+        self.journal_failures: list[Exception] = []
         self.dispatch = Dispatch(time.time, self._blob, self._journal, lambda *_: None, self._kill, max_queued=3)
         engine: Engine = self.engine
         self.scheduler = Scheduler(self.dispatch, engine, self._prepare, self._environment, 4, cores=2)
@@ -37,6 +38,8 @@ class House:
         return sha256.encode()
 
     async def _journal(self, records: list[OutputRecord]) -> None:
+        if self.journal_failures:
+            raise self.journal_failures.pop()
         for record in records:
             self.outputs.setdefault(record.input_id, record)
 
@@ -101,6 +104,15 @@ async def test_second_container_when_the_first_is_full(house: House) -> None:
     assert first.container_id != second.container_id
     first.release()
     second.release()
+
+
+async def test_outputs_outlast_a_full_disk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ionian.dispatch.calls.AGAIN_S", 0.01)
+    house.journal_failures = [ResourceExhausted("the disk is full"), Unavailable("it is locked")]
+    house.submit("in-1", "in-2")
+    for name in ("in-1", "in-2"):
+        assert (await house.output(name)).status == Status.SUCCESS
+    assert house.journal_failures == []
 
 
 async def test_max_containers_makes_the_second_wait(house: House) -> None:
