@@ -5,6 +5,7 @@ power loss. Reads are checked against the name.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import re
@@ -13,8 +14,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ionian.errors import InvalidRequest, IonianError, NotFound
+from ionian.errors import InvalidRequest, IonianError, NotFound, ResourceExhausted
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -38,8 +40,10 @@ class FileBlobStore:
                 file.write(data)
                 self._seal(file)
             self._publish(file.name, sha256)
-        except BaseException:
+        except BaseException as error:
             Path(file.name).unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise ResourceExhausted(f"no room for a blob in {self._root}: make room on its disk") from error
             raise
 
     async def put_stream(self, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
@@ -53,8 +57,10 @@ class FileBlobStore:
                     await asyncio.to_thread(file.write, chunk)
                 await asyncio.to_thread(self._seal, file)
             self._publish(file.name, digest.hexdigest())
-        except BaseException:
+        except BaseException as error:
             Path(file.name).unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise ResourceExhausted(f"no room for a blob in {self._root}: make room on its disk") from error
             raise
         return digest.hexdigest(), size
 

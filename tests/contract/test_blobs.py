@@ -10,7 +10,8 @@ import pytest
 
 from ionian.blobs.files import FileBlobStore
 from ionian.blobs.store import BlobStore
-from ionian.errors import InvalidRequest, IonianError, NotFound
+from ionian.errors import InvalidRequest, IonianError, NotFound, ResourceExhausted
+from tests.disk import files_up_to
 
 
 @pytest.fixture
@@ -49,6 +50,17 @@ async def test_a_stream_that_fails_leaves_nothing(store: BlobStore, tmp_path: Pa
     with pytest.raises(ConnectionResetError):
         await store.put_stream(broken())
     assert _files(tmp_path) == []
+
+
+async def test_a_full_disk_is_said_and_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
+    data = b"x" * 1_000_000
+    with files_up_to(100_000):
+        with pytest.raises(ResourceExhausted, match="make room"):
+            await store.put(data)
+        with pytest.raises(ResourceExhausted, match="make room"):
+            await store.put_stream(_pieces(data, data))
+    assert _files(tmp_path) == []
+    assert await store.get(await store.put(data)) == data
 
 
 async def test_a_damaged_blob_is_named(store: BlobStore) -> None:

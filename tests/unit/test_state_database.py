@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-import signal
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +10,7 @@ import pytest
 from ionian.errors import FailedPrecondition, IonianError, ResourceExhausted
 from ionian.state.database import Row, SqliteDatabase, Tx
 from ionian.state.migrate import migrate
+from tests.disk import files_up_to
 
 
 def _put(tx: Tx, size: int) -> None:
@@ -33,23 +30,10 @@ async def _with_things(path: Path) -> SqliteDatabase:
     return database
 
 
-@contextmanager
-def _files_up_to(size: int) -> Iterator[None]:
-    """A disk that is full: no file grows beyond ``size`` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("size", [1_000_000, 50_000_000])  # fails in its commit, and (over the cache) in the statement
 async def test_a_full_disk_fails_one_write_and_not_the_next(tmp_path: Path, size: int) -> None:
     database = await _with_things(tmp_path / "test.db")
-    with _files_up_to(200_000), pytest.raises(ResourceExhausted, match=r"test\.db: .*disk"):
+    with files_up_to(200_000), pytest.raises(ResourceExhausted, match=r"test\.db: .*disk"):
         await database.write(_put, size)
     await database.write(_put, size)
     assert await database.read(_count) == {"n": 2}
