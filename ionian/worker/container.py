@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import socket as sockets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class LiveContainer:
         self.state = state
         self.process: Process | None = None
         self.stopping = False
+        self.signals: set[int] = set()  # that were sent to it
         self.output = Output(directory, state.container_id, state.function_id, append)
 
     @property
@@ -72,6 +73,7 @@ class LiveContainer:
         temporary.replace(self.directory / "state.json")
 
     def signal(self, number: int) -> None:
+        self.signals.add(number)
         if self.process is not None:
             self.process.signal(number)
 
@@ -121,16 +123,17 @@ def adopt(root: Path, name: str, runtime: Runtime, append: Callable[[list[Record
     return container
 
 
-def ending(end: Exit, stopping: bool) -> str:
-    """What the logs say of how a container ended; empty when it ended well, or only did what it was told.
+def ending(end: Exit, sent: Collection[int]) -> str:
+    """What the logs say of how a container ended; empty when it ended well, or by a signal that was sent to it.
 
-    One that dies is often told to stop a moment later, before its end is known: then the way it ended decides.
+    One that dies is often told to stop a moment later, before its end is known: so being told to is no reason.
     """
     if end.out_of_memory:
         return "container killed: out of memory\n"
     if end.signal is not None:
-        asked = stopping and end.signal in (signal.SIGTERM, signal.SIGKILL)
-        return "" if asked else f"container ended by signal {end.signal} ({signal.strsignal(end.signal)})\n"
+        return (
+            "" if end.signal in sent else f"container ended by signal {end.signal} ({signal.strsignal(end.signal)})\n"
+        )
     return f"container ended with code {end.code}\n" if end.code else ""
 
 

@@ -179,7 +179,7 @@ class Worker:
         await live.end()
         self._live.pop(container_id, None)
         self._images.pop(container_id, None)
-        if text := container.ending(end, live.stopping):
+        if text := container.ending(end, live.signals):
             record = Record(time.time_ns(), container_id, live.state.function_id, SYSTEM, text)
             self._appender(live.state.app_id)([record])
         self._emit(
