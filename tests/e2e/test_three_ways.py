@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,11 @@ class Deployed:
 @pytest.fixture(scope="module", params=list(WAYS.values()), ids=list(WAYS))
 def deployed(
     request: pytest.FixtureRequest, server: Machine, client: Callable[[str], Client], project: Path
-) -> Deployed:
+) -> Iterator[Deployed]:
     version, program, file, app = request.param
     deploy = {"modal": server.modal, "ionian": server.ionian}[program]
-    return Deployed(server, app, deploy(client(version), "deploy", file, cwd=project), project)
+    yield Deployed(server, app, deploy(client(version), "deploy", file, cwd=project), project)
+    server.cli("app", "stop", "--yes", app)  # without namespaces its model is a link that others cannot have meanwhile
 
 
 RIGHT = (200, {"prediction": 0, "class_name": "setosa"})
