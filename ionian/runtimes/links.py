@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from ionian.runtimes import trees
 
 _HOME = "/root"  # what is below it and ends in .py is found through the working directory
 _VENV = "/usr/local"
+_OURS = re.compile(r"(.+)/base/trees/[0-9a-f]{32}/it")
 
 
 @dataclass(slots=True)
@@ -101,10 +103,9 @@ class Links:
                 )
             return
         if not self._is_ours(path):
-            target = _read_link(path)
             raise InvalidRequest(
-                f"cannot provide {path}: it exists on this machine{f' (a link to {target})' if target else ''} and is "
-                "never overwritten. Move it away, mount yours at another path, or run Ionian where namespaces work"
+                f"cannot provide {path}: it exists on this machine{_whose(_read_link(path))} and is never overwritten. "
+                "Move it away, mount yours at another path, or run Ionian where namespaces work"
             )
         link = self._links.get(path)
         others = [name for name in link.owners if name != owner] if link is not None else []
@@ -169,6 +170,15 @@ class Links:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(self._file)
+
+
+def _whose(target: str) -> str:
+    """What a link in the way is, in brackets; empty when there is none."""
+    if found := _OURS.fullmatch(target):
+        home = found[1]
+        hint = f"`ionian down --home {home}` removes it" if os.path.isdir(home) else "which is gone: remove the link"
+        return f" (a link of another Ionian home, {home}: {hint})"
+    return f" (a link to {target})" if target else ""
 
 
 def _read_link(path: str) -> str:

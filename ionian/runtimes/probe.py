@@ -109,7 +109,7 @@ def _fix(step: str, number: int, message: str, rootless: bool) -> str:
     if step == "root" and number == errno.EINVAL and "overlay" in message:
         return (
             "The file system of the home directory cannot hold overlays (another overlay, or NFS): "
-            "set IONIAN_HOME to a directory on ext4, xfs or btrfs"
+            "set IONIAN_HOME to a directory on ext4, xfs, btrfs or tmpfs"
         )
     if step == "root" and "mount proc" in message:
         return (

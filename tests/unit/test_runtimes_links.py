@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,16 @@ def test_a_foreign_link_is_not_ours(place: Place) -> None:
     with pytest.raises(InvalidRequest, match=r"/data: it exists .*a link to /nowhere"):
         place.links.provide((place.layer("a", data="x"),), "ap-1")
     assert os.readlink(place.host / "data") == "/nowhere"
+
+
+def test_a_link_of_another_home_is_named_with_what_to_do(place: Place, tmp_path: Path) -> None:
+    layer = place.layer("a", data__x="x")
+    Links(tmp_path / "other home" / "base", place.host).provide((layer,), "ap-1")
+    with pytest.raises(InvalidRequest, match=f"another Ionian home, {tmp_path}/other home: `ionian down --home"):
+        place.links.provide((layer,), "ap-2")
+    shutil.rmtree(tmp_path / "other home")
+    with pytest.raises(InvalidRequest, match="which is gone: remove the link"):
+        place.links.provide((layer,), "ap-2")
 
 
 def test_two_owners_share_identical_content(place: Place) -> None:
