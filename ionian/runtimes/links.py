@@ -87,7 +87,8 @@ class Links:
             path, here = f"{inside}/{name}", host / name
             if path == _VENV or not _needed(path, paths):
                 continue
-            if paths[0].is_dir() and not paths[0].is_symlink() and here.is_dir() and not self._is_ours(str(here)):
+            made = self._is_ours(str(here)) or _OURS.fullmatch(_read_link(str(here)))
+            if paths[0].is_dir() and not paths[0].is_symlink() and here.is_dir() and not made:
                 yield from self._wanted(paths, here, path)
             else:
                 yield str(here), paths
