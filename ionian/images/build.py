@@ -43,11 +43,15 @@ class Builder:
         self._opened: UvTool | None = None
 
     def _tool(self) -> UvTool:
-        """uv; the first call also removes what an earlier process left half-made."""
         if self._opened is None:
             self._opened = uvtool.uv_tool(self._config, self._environ)
-            self._layers.clean()
         return self._opened
+
+    def clean(self) -> None:
+        """End the steps that an earlier process left running, and remove what they made. Only before the first build."""
+        for stage in self._layers.staging():
+            self._runtime.adopt(running.container_id(stage), 0, 0, stage / running.SCRATCH)
+        self._layers.clean()
 
     async def build(self, request: BuildRequest) -> AsyncGenerator[BuildOutput | BuildDone]:
         """Build an image: output as it comes, BuildDone last. Raises BuildFailed with command and last lines.

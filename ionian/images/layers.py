@@ -45,9 +45,12 @@ class Layers:
 
     def clean(self) -> None:
         """Remove what a crash left half-made. Only before anything is being made."""
-        for root in (self.root, self._mounts):
-            for entry in root.glob(_STAGING + "*"):
-                remove_tree(entry)
+        for entry in self.staging():
+            remove_tree(entry)
+
+    def staging(self) -> list[Path]:
+        """What is being made, or was left half-made."""
+        return [entry for root in (self.root, self._mounts) for entry in root.glob(_STAGING + "*")]
 
     def has(self, digest: str) -> bool:
         return (self.root / digest / "meta.json").is_file()

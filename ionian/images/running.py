@@ -21,11 +21,17 @@ from ionian.images.uvtool import UvTool
 from ionian.model import Resources
 from ionian.runtimes.runtime import Bind, Exit, Runtime, SandboxSpec
 
+SCRATCH = "scratch"  # in a staging directory: the container's
 _LAST_LINES = 20
 _LONGEST_LINE = 64 * 1024  # bytes
 _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "ssl_cert_file", "ssl_cert_dir")
 _NO_OPS = {"true", ":", "apt-get clean", "apt-get autoremove -y", "rm -rf /var/lib/apt/lists/*"}
 _BESIDE = "/run/ionian"  # /run is not part of any layer
+
+
+def container_id(stage: Path) -> str:
+    """The name of the container that works in a staging directory."""
+    return stage.name.strip(".")
 
 
 async def run(
@@ -39,12 +45,12 @@ async def run(
 ) -> AsyncGenerator[str]:
     """Run ``argv`` with the layer as its writable root; yields its output line by line. Raises BuildFailed."""
     binds = (*_binds(tool), *more)
-    scratch = step.stage / "scratch"
+    scratch = step.stage / SCRATCH
     scratch.mkdir(mode=0o700)
     reader, writer = os.pipe()
     last: deque[str] = deque(maxlen=_LAST_LINES)
     spec = SandboxSpec(
-        container_id=step.stage.name.strip("."),
+        container_id=container_id(step.stage),
         argv=tuple(argv),
         env={**_host_settings(tool), **_uv_settings(chain), **chain.environment(), **dict(step.environ)},
         cwd=chain.cwd,

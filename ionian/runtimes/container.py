@@ -166,17 +166,20 @@ class Container:
 
 
 def adopt(container_id: str, pid: int, ticks: int, scratch: Path) -> Container | None:
-    """The container of an earlier worker, by its init's pid and start time; None, and removed, when it has ended."""
+    """The container of an earlier worker, by its init's pid and start time; None, and removed, when it has ended.
+
+    Pid 0: the worker died before it could note one. What may have started is ended.
+    """
     made = Made.load(scratch)
     try:
-        descriptor = os.pidfd_open(pid)
+        descriptor = os.pidfd_open(pid) if pid else -1
     except ProcessLookupError:
         descriptor = -1
     if descriptor >= 0 and start_time(pid) == ticks:
         return Container(container_id, pid, ticks, descriptor, scratch, made)
     if descriptor >= 0:
         os.close(descriptor)
-    if made.alone:
+    if made.alone or not pid:
         sweep(container_id)
     discard(made)
     return None

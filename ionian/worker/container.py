@@ -104,8 +104,13 @@ def create(root: Path, state: State, append: Callable[[list[Record]], None]) -> 
     return container
 
 
-def adopt(root: Path, name: str, runtime: Runtime, append: Callable[[list[Record]], None]) -> LiveContainer | None:
-    """A container a previous worker left; None when its process is gone (then its remains are removed)."""
+def adopt(
+    root: Path, name: str, runtime: Runtime, appender: Callable[[str], Callable[[list[Record]], None]]
+) -> LiveContainer | None:
+    """A container a previous worker left; None when its process is gone (then its remains are removed).
+
+    ``appender`` gives what takes the output of an app.
+    """
     directory = root / name
     try:
         state = State(**json.loads((directory / "state.json").read_text()))
@@ -118,7 +123,7 @@ def adopt(root: Path, name: str, runtime: Runtime, append: Callable[[list[Record
         directory.with_suffix(".sock").unlink(missing_ok=True)
         shutil.rmtree(directory, onerror=_unlock)
         return None
-    container = LiveContainer(directory, state, append)
+    container = LiveContainer(directory, state, appender(state.app_id))
     container.process = process
     return container
 

@@ -70,8 +70,9 @@ class Worker:
         """Install the runner for containers, and adopt what a previous worker left running."""
         self._root.mkdir(parents=True, exist_ok=True)
         self._install_lib()
+        self._builder.clean()
         for name in sorted(p.name for p in self._root.iterdir() if p.is_dir()):
-            found = container.adopt(self._root, name, self._runtime, self._appender(name))
+            found = container.adopt(self._root, name, self._runtime, self._appender)
             if found is not None:
                 self._live[found.state.container_id] = found
                 self._watch(found)

@@ -342,6 +342,19 @@ async def test_adopt_finds_what_ended_meanwhile_gone_and_clears_it(box: Box) -> 
     assert box.runtime.adopt(name, os.getpid(), ticks, scratch) is None  # the number is somebody else's now
 
 
+async def test_adopt_without_a_pid_ends_what_may_run(box: Box) -> None:
+    """A worker that dies while it starts a container has noted no pid yet."""
+    name = f"unnoted-{os.getpid()}"
+    pid, _, scratch = _dead_worker(box, name)
+    await until(lambda: (scratch / "output").read_text() == "ready\n")
+    assert box.runtime.adopt(name, 0, 0, scratch) is None
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)  # noqa: ASYNC222 - it is dead
+    await until(lambda: not os.path.exists(f"/proc/{pid}"))
+    assert os.listdir(scratch) == ["output"]
+    assert groups(name) == []
+
+
 async def test_binds_are_shown(box: Box) -> None:
     source = box.directory / "given"
     source.mkdir()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from ionian.commands import running
+from ionian.worker.container import State
 from tests.e2e import leftovers
 from tests.e2e.conftest import APPS
 from tests.e2e.gate import Gate
@@ -54,6 +57,44 @@ def test_a_killed_worker_and_server_leave_nothing_after_the_next_start_and_stop(
     assert alive.get("holding", "alone").status == 200
     alive.down()
     assert leftovers.find(alive.config) == []
+
+
+def test_what_is_printed_after_a_killed_worker_is_in_the_logs(alive: Machine) -> None:
+    before = alive.get("holding", "says", "?word=before").json()
+    worker = int(alive.status()["worker_pid"])
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: alive.status()["worker_pid"] != worker, "another worker")
+    assert alive.get("holding", "says", "?word=after").json() == before
+    until(lambda: "it says after" in alive.cli("logs", "holding", "-n", "0"), "the new line in the logs")
+
+
+def test_a_container_that_was_about_to_start_does_not_stop_the_next_worker(machine: Machine) -> None:
+    directory = machine.config.run / "c" / "ta-begun"
+    for part in ("place", "scratch"):
+        (directory / part).mkdir(parents=True)
+    state = State("ta-begun", "fu-1", "ap-1", "key", 1.0)
+    (directory / "state.json").write_text(json.dumps(asdict(state)))
+    machine.up()
+    assert not directory.exists()
+
+
+def test_a_build_that_lost_its_worker_is_ended_by_the_next(machine: Machine, new_client: Client) -> None:
+    machine.up()
+    deploy = machine.spawn_modal(new_client, "deploy", str(APPS / "building.py"))
+    until(lambda: _running("sleep", "86399"), "the build to be at its long command")
+    worker = int(machine.status()["worker_pid"])
+    machine.kill_server()
+    os.kill(worker, signal.SIGKILL)
+    deploy.communicate(timeout=60)
+    machine.up()
+    until(lambda: not _running("sleep", "86399"), "the end of the command")
+    machine.down()
+    assert leftovers.find(machine.config) == []
+
+
+def _running(*command: str) -> bool:
+    wanted = "\0".join([*command, ""]).encode()
+    return any(leftovers._read(entry / "cmdline") == wanted for entry in Path("/proc").iterdir())
 
 
 def test_the_app_is_there_after_a_clean_restart(alive: Machine) -> None:

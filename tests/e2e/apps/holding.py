@@ -45,6 +45,13 @@ def brief():
     return {"boot": BOOT}
 
 
+@app.function(image=image, max_containers=1)
+@modal.fastapi_endpoint()
+def says(word: str):
+    print("it says", word)
+    return {"boot": BOOT}
+
+
 @app.function(image=image)
 @modal.fastapi_endpoint()
 def ends():
