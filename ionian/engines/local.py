@@ -31,6 +31,7 @@ from ionian.model import ContainerSpec, FunctionSpec, Isolation, MountFile, Runn
 from ionian.worker import rpc
 
 START_TIMEOUT_S = 30.0
+GREETINGS = 20  # tries to get a first answer from a worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class LocalEngine:
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._child: subprocess.Popen[bytes] | None = None  # the worker, when this process started it
+        self._greeted = False
         self._next_id = 0
         self._answers: dict[int, asyncio.Queue[rpc.Message]] = {}
         self._events: asyncio.Queue[Event] = asyncio.Queue()
@@ -55,17 +57,28 @@ class LocalEngine:
 
     async def connect(self, spawn: bool = True) -> WorkerInfo:
         """Connect to the worker, starting it if there is none. Raises Unavailable with its last words."""
+        for tries_left in reversed(range(GREETINGS)):
+            reader, self._writer = await self._open(spawn)
+            self._reading = asyncio.get_running_loop().create_task(self._read(reader))
+            try:
+                hello = await self._request("hello", {})
+            except Unavailable:  # one that dies accepts connections for a moment still
+                if not tries_left:
+                    raise
+                await asyncio.sleep(0.05)
+                continue
+            self._greeted = True
+            self.info = WorkerInfo(hello["pid"], Isolation(hello["isolation"]), tuple(hello["details"]))
+            break
+        return self.info
+
+    async def _open(self, spawn: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
-            reader, writer = await asyncio.open_unix_connection(str(self._config.worker_socket))
+            return await asyncio.open_unix_connection(str(self._config.worker_socket))
         except OSError:
             if not spawn:
                 raise Unavailable("no worker is running") from None
-            reader, writer = await self._spawn()
-        self._writer = writer
-        self._reading = asyncio.get_running_loop().create_task(self._read(reader))
-        hello = await self._request("hello", {})
-        self.info = WorkerInfo(hello["pid"], Isolation(hello["isolation"]), tuple(hello["details"]))
-        return self.info
+            return await self._spawn()
 
     async def _spawn(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         self._config.logs.mkdir(parents=True, exist_ok=True)
@@ -105,7 +118,9 @@ class LocalEngine:
         self._writer = None
         for queue in self._answers.values():
             queue.put_nowait({"error": {"kind": "Unavailable", "message": "the worker went away"}})
-        self._events.put_nowait(WorkerLost())
+        if self._greeted:
+            self._greeted = False
+            self._events.put_nowait(WorkerLost())
 
     def _event(self, message: rpc.Message) -> None:
         kind = message.pop("event")
