@@ -48,7 +48,7 @@ class Builder:
         return self._opened
 
     def clean(self) -> None:
-        """End the steps that an earlier process left running, and remove what they made. Only before the first build."""
+        """End the steps an earlier process left running, and remove what they made. Only before the first build."""
         for stage in self._layers.staging():
             self._runtime.adopt(running.container_id(stage), 0, 0, stage / running.SCRATCH)
         self._layers.clean()
