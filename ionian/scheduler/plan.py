@@ -33,17 +33,22 @@ def plan(snapshot: Snapshot, now: float, max_containers: int, cores: int = 1) ->
         by_function[container.function_id].append(container)
     room = max_containers - sum(c.state is not ContainerState.EXITED for c in snapshot.containers)
     actions: list[Action] = []
-    for function in snapshot.functions:
+    denied: dict[str, int] = {}  # starts for which the machine has no room, by function
+    # Who has no container yet comes first: on a full machine the others would take every place that becomes free.
+    for function in sorted(snapshot.functions, key=lambda function: bool(by_function.get(function.function_id))):
         containers = by_function.get(function.function_id, [])
         actions += _retire(function, containers)
         actions += _overdue(function, containers, now)
         current = [c for c in containers if not c.stale and c.state in (ContainerState.STARTING, ContainerState.READY)]
         if function.retired:
             continue
-        starts = _starts(function, current, now, cores)[: max(0, room)]
+        wanted = _starts(function, current, now, cores)
+        starts = wanted[: max(0, room)]
         room -= len(starts)
+        if function.queued and len(starts) < len(wanted):
+            denied[function.function_id] = len(wanted) - len(starts)
         actions += starts or _idle(function, current, now)
-    return actions
+    return actions + (_make_room(snapshot, denied, actions) if denied else [])
 
 
 def desired(function: FunctionView, in_flight: int) -> tuple[int, str]:
@@ -88,6 +93,47 @@ def _idle(function: FunctionView, current: list[ContainerView], now: float) -> l
     due = [c for c in idle if now - (c.idle_since or now) >= scaling.scaledown_window_s]
     reason = f"idle for scaledown_window={scaling.scaledown_window_s} s"
     return [StopContainer(c.container_id, reason) for c in due[: max(0, spare)]]
+
+
+def _make_room(snapshot: Snapshot, denied: dict[str, int], actions: list[Action]) -> list[StopContainer]:
+    """On a full machine: what idles gives way to what waits, and who has several to who has none.
+
+    A container that works finishes what it has first. Room that is on its way already counts.
+    """
+    leaving = {action.container_id for action in actions if isinstance(action, StopContainer)}
+    leaving |= {c.container_id for c in snapshot.containers if c.state is ContainerState.DRAINING}
+    staying: dict[str, list[ContainerView]] = defaultdict(list)
+    for c in snapshot.containers:
+        if c.state in (ContainerState.STARTING, ContainerState.READY) and c.container_id not in leaving:
+            staying[c.function_id].append(c)
+    functions = {function.function_id: function for function in snapshot.functions}
+    missing = sum(denied.values()) - len(leaving)
+    found = _idle_elsewhere(functions, staying, denied)[: max(0, missing)]
+    without = sum(not staying[function_id] for function_id in denied) - len(leaving) - len(found)
+    chosen = {c.container_id for c in found}
+    for _ in range(max(0, without)):
+        left = [[c for c in held if c.container_id not in chosen] for held in staying.values()]
+        most = max(left, key=len, default=[])
+        ready = [c for c in most if c.state is ContainerState.READY]
+        if len(most) < 2 or not ready:
+            break
+        found.append(min(ready, key=lambda c: c.in_flight))
+        chosen.add(found[-1].container_id)
+    return [StopContainer(c.container_id, "its place on this machine is needed by another function") for c in found]
+
+
+def _idle_elsewhere(
+    functions: dict[str, FunctionView], staying: dict[str, list[ContainerView]], denied: dict[str, int]
+) -> list[ContainerView]:
+    """Containers that are spare: longest idle first, of functions that wait for nothing, beyond their minimum."""
+    spare: list[ContainerView] = []
+    for function_id, held in staying.items():
+        function = functions.get(function_id)
+        if function is None or function_id in denied or function.queued:
+            continue
+        idle = sorted((c for c in held if c.in_flight == 0 and c.idle_since), key=lambda c: c.idle_since or 0.0)
+        spare += idle[: max(0, len(held) - function.scaling.min_containers)]
+    return sorted(spare, key=lambda c: c.idle_since or 0.0)
 
 
 def _retire(function: FunctionView, containers: list[ContainerView]) -> list[StopContainer]:

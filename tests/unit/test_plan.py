@@ -154,6 +154,40 @@ scalings = st.builds(
 )
 
 
+def test_a_full_machine_ends_what_idles_longest_elsewhere_for_who_waits() -> None:
+    waiting = function(queued=2, oldest_wait_s=1.0)
+    idling = function(function_id="fu-2", scaling=Scaling(min_containers=1))
+    busy = [container("a", in_flight=1, idle_since=None)]
+    idle = [container(name, function_id="fu-2", idle_since=NOW - age) for name, age in [("b", 1), ("c", 3), ("d", 2)]]
+    actions = plan(Snapshot((idling, waiting), (*busy, *idle)), NOW, 4)
+    assert [action.container_id for action in actions if isinstance(action, StopContainer)] == ["c"]
+    assert not [action for action in actions if isinstance(action, StartContainer)]
+    leaving = replace(idle[1], state=ContainerState.DRAINING)
+    assert plan(Snapshot((idling, waiting), (*busy, idle[0], leaving, idle[2])), NOW, 4) == []
+
+
+def test_an_idle_machine_keeps_its_containers_when_there_is_room() -> None:
+    idle = container("b", function_id="fu-2")
+    actions = plan(Snapshot((function(queued=1), function(function_id="fu-2")), (idle,)), NOW, 2)
+    assert [type(action) for action in actions] == [StartContainer]
+
+
+def test_who_has_no_container_gets_one_of_who_has_most() -> None:
+    greedy, waiting = function(queued=50), function(function_id="fu-2", queued=1)
+    held = [container(name, in_flight=n, idle_since=None) for name, n in [("a", 3), ("b", 1), ("c", 2)]]
+    [stop] = plan(Snapshot((greedy, waiting), tuple(held)), NOW, 3)
+    assert isinstance(stop, StopContainer)
+    assert (stop.container_id, stop.kill) == ("b", False)
+    [start] = plan(Snapshot((greedy, waiting), (held[0], held[2])), NOW, 3)  # and the place goes to it
+    assert isinstance(start, StartContainer)
+    assert start.function_id == "fu-2"
+
+
+def test_the_only_container_of_a_function_is_never_taken_while_it_works() -> None:
+    others = (function(queued=9), function(function_id="fu-2", queued=1))
+    assert plan(Snapshot(others, (container("a", in_flight=1, idle_since=None),)), NOW, 1) == []
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(views, max_size=8), scalings, st.integers(0, 40), st.floats(0, 5), st.booleans(), st.integers(0, 12))
 def test_never_over_its_limits(
