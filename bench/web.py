@@ -143,7 +143,7 @@ def _compare(
     options: argparse.Namespace, targets: dict[str, Target], processes: dict[str, int], connections: int
 ) -> None:
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in targets}
-    cpu = {name: cpu(pid) for name, pid in processes.items()}
+    spent_before = {name: cpu(pid) for name, pid in processes.items()}
     names = list(targets)
     for turn in range(options.rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
@@ -151,20 +151,20 @@ def _compare(
     wrong = [result["example"] for group in results.values() for result in group if result["wrong"]]
     if wrong:
         raise SystemExit(f"wrong answers: {wrong[0]}")
-    cpu = {name: cpu(pid) - cpu[name] for name, pid in processes.items()}
+    spent_cpu = {name: cpu(pid) - spent_before[name] for name, pid in processes.items()}
     base = _median(results["uvicorn"], "per_second")
     print(f"{connections} connections, {options.rounds} rounds of {options.seconds:g} s, uvicorn {base:.0f} requests/s")
     usual = _median(results["uvicorn"], "p50_us")
     for name, group in results.items():
         count = sum(result["requests"] for result in group)
-        spent = [part for part in (("runner", "gateway") if name == "ours" else (name,)) if part in cpu]
+        spent = [part for part in (("runner", "gateway") if name == "ours" else (name,)) if part in spent_cpu]
         pairs = zip(group, results["uvicorn"], strict=True)
         ratios = [result["per_second"] / other["per_second"] for result, other in pairs]
         p50 = _median(group, "p50_us")
         print(
             f"  {name:8} {statistics.median(ratios):5.2f} x uvicorn ({min(ratios):.2f} to {max(ratios):.2f})"
             f"   p50 {p50:6.0f} us ({p50 - usual:+.0f})   p99 {_median(group, 'p99_us'):6.0f} us"
-            f"   CPU us/request: {', '.join(f'{part} {cpu[part] / count * 1e6:.0f}' for part in spent) or '-'}"
+            f"   CPU us/request: {', '.join(f'{part} {spent_cpu[part] / count * 1e6:.0f}' for part in spent) or '-'}"
         )
 
 
