@@ -25,7 +25,7 @@ _EPERM, _ENOSYS = 1, 38
 # setfcap
 CAPABILITIES = (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31)
 
-# AUDIT_ARCH, clone, clone3, and what is denied: mount umount2 pivot_root unshare setns
+# AUDIT_ARCH, clone, clone3, and mount umount2 pivot_root unshare setns
 _MACHINES = {
     "x86_64": (0xC000003E, 56, 435, (165, 166, 155, 272, 308)),
     "aarch64": (0xC00000B7, 220, 435, (40, 39, 41, 97, 268)),
@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--user", type=int, metavar="UID", help="run the command as this user and group")
     parser.add_argument("--offline", action="store_true", help="no network but loopback")
+    parser.add_argument("--no-mounts", action="store_true", help="as --namespaces, but nobody may mount")
     parser.add_argument("--namespaces", action="store_true", help="take no rights away")
     parser.add_argument("--root-home", type=Path, metavar="DIR", help="where changes below /root go")
     parser.add_argument("--join", type=int, metavar="PID", help="enter the container of this process, made before")
@@ -52,8 +53,11 @@ def main() -> None:
     else:
         _enter(options)
     os.chdir(cwd)
-    if not options.namespaces:
-        _filter_system_calls()
+    _, clone, clone3, (*mounting, unshare, setns) = _MACHINES[platform.machine()]
+    if options.no_mounts:
+        _filter_system_calls((*mounting, *_DENIED_EVERYWHERE), ())
+    elif not options.namespaces:
+        _filter_system_calls((*mounting, *_DENIED_EVERYWHERE, unshare, setns), (clone, clone3))
         _drop_capabilities()
     if options.user is not None:
         os.setgroups([])
@@ -86,7 +90,7 @@ def _enter(options: argparse.Namespace) -> None:
         upper.mkdir(mode=0o700, exist_ok=True)
         work.mkdir(exist_ok=True)
         _mount("overlay", "/root", "overlay", 0, f"lowerdir=/root,upperdir={upper},workdir={work}")
-    if not options.namespaces:
+    if not options.namespaces and not options.no_mounts:
         _read_only("/sys")
         _mount("/proc/sys", "/proc/sys", "", 4096, "")
         _read_only("/proc/sys")
@@ -111,17 +115,23 @@ def _loopback() -> None:
     os.close(descriptor)
 
 
-def _filter_system_calls() -> None:
-    """As root, without PR_SET_NO_NEW_PRIVS: programs with file capabilities and set-uid bits stay what they are."""
-    arch, clone, clone3, denied = _MACHINES[platform.machine()]
+def _filter_system_calls(denied: tuple[int, ...], clones: tuple[int, ...]) -> None:
+    """As root, without PR_SET_NO_NEW_PRIVS: programs with file capabilities and set-uid bits stay what they are.
+
+    ``clones``: the numbers of clone, which may make no namespaces then, and of clone3, which is not there.
+    """
+    arch = _MACHINES[platform.machine()][0]
     load, equal, any_set, answer = 0x20, 0x15, 0x45, 0x06
     refuse = 0x00050000
     program = [(load, 0, 0, 4), (equal, 1, 0, arch), (answer, 0, 0, refuse | _ENOSYS), (load, 0, 0, 0)]
-    program += [(equal, 0, 1, clone3), (answer, 0, 0, refuse | _ENOSYS)]  # so that libc falls back to clone
-    for number in (*denied, *_DENIED_EVERYWHERE):
+    for number in denied:
         program += [(equal, 0, 1, number), (answer, 0, 0, refuse | _EPERM)]
-    program += [(equal, 0, 3, clone), (load, 0, 0, 16), (any_set, 0, 1, _NEW_NAMESPACES)]
-    program += [(answer, 0, 0, refuse | _EPERM), (answer, 0, 0, 0x7FFF0000)]
+    for number in clones[1:]:
+        program += [(equal, 0, 1, number), (answer, 0, 0, refuse | _ENOSYS)]  # so that libc falls back to clone
+    for number in clones[:1]:
+        program += [(equal, 0, 3, number), (load, 0, 0, 16), (any_set, 0, 1, _NEW_NAMESPACES)]
+        program += [(answer, 0, 0, refuse | _EPERM)]
+    program += [(answer, 0, 0, 0x7FFF0000)]
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     described = struct.pack("@HP", len(program), ctypes.addressof(buffer))

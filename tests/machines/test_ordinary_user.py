@@ -106,3 +106,14 @@ def test_in_a_plain_container(machine: Machine, set_up: Path) -> None:
     assert "Mount it where this user may write, such as /tmp/iris_model.pkl, or run Ionian as root, or where" in said
     assert "App deployed" in machine.cli("deploy", "app.py", cwd=project)
     assert machine.get("elsewhere", "read").json() == "a model"
+
+
+def test_where_namespaces_open_without_rights_in_them(set_up: Path) -> None:
+    """As on Ubuntu 24.04."""
+    with places.users_directory(NAMELESS) as directory:
+        wrapper = (*SCRIPT, "--no-mounts", "--user", str(NAMELESS), "--")
+        machine = places.users_machine(directory, set_up / ".venv/bin/python", wrapper)
+        said = machine.up()
+        machine.close()
+    assert "isolation  process (reduced: " in said
+    assert "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in said
