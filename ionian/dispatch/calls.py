@@ -117,7 +117,7 @@ class Calls:
 
     def output(self, container_id: str, header: dict[str, Any], payload: bytes, link: ControlLink) -> None:
         """A container reports the end of an input (perhaps again, after a restart: rows keep the first)."""
-        record = _record(container_id, header, payload)
+        record = reported(container_id, header, payload)
         running = self.running.pop(record.input_id, None)
         self._record(record, link)
         if running is not None:
@@ -215,7 +215,8 @@ def _send(link: ControlLink, ref: InputRef, args: bytes) -> None:
     link.send(frames.INPUT, header, args)
 
 
-def _record(container_id: str, header: dict[str, Any], payload: bytes) -> OutputRecord:
+def reported(container_id: str, header: dict[str, Any], payload: bytes) -> OutputRecord:
+    """What a container says of the end of an input, or of its own start: an OUTPUT or FAILED frame as a record."""
     sizes = header.get("parts") or [len(payload), 0, 0]
     data, tb, lines = (payload[sum(sizes[:i]) : sum(sizes[: i + 1])] for i in range(3))
     return OutputRecord(

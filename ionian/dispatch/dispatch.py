@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
-from ionian.dispatch.calls import Calls, Journal
+from ionian.dispatch.calls import Calls, Journal, reported
 from ionian.dispatch.failures import ContainerLost, StartFailed
 from ionian.dispatch.links import ControlLink, connect
 from ionian.dispatch.pool import Container, Pool, Slot
 from ionian.errors import DeadlineExceeded, IonianError, NotFound, ResourceExhausted
-from ionian.model import ContainerState, FunctionSpec, InputRef, OutputRecord, Snapshot, Status
+from ionian.model import ContainerState, FunctionSpec, InputRef, Snapshot, Status
 
 LAST_WORDS_S = 1.0  # seconds that the rest of an ended container's link may take to arrive
 LINGER_S = 5.0  # seconds a program may take to end after it has closed its link
@@ -267,20 +268,9 @@ class Dispatch:
     def link_failed(self, container_id: str, header: dict[str, Any], payload: bytes) -> None:
         found = self._containers.get(container_id)
         name = found[1].spec.name if found else container_id
-        sizes = header.get("parts") or [len(payload), 0, 0]
-        data, tb, lines = (payload[sum(sizes[:i]) : sum(sizes[: i + 1])] for i in range(3))
-        record = OutputRecord(
-            input_id="",
-            call_id="",
-            status=int(Status.FAILURE if data else Status.INIT_FAILURE),
-            data_format=1,
-            data=data,
-            exception=header.get("exception", ""),
-            traceback=header.get("traceback", ""),
-            serialized_tb=tb,
-            tb_line_cache=lines,
-            container_id=container_id,
-        )
+        record = reported(container_id, {"id": "", "status": Status.INIT_FAILURE, **header}, payload)
+        if record.data:
+            record = replace(record, status=int(Status.FAILURE))
         text = f"{name} could not start: {header.get('exception') or 'no reason given'}"
         self._failures[container_id] = StartFailed(text, record)
 

@@ -26,7 +26,7 @@ NEW = "1.6.4"
 
 @pytest.fixture(scope="session")
 def uv_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all homes and venvs of this session, so that a package is fetched once."""
+    """One cache for all homes and venvs of a test run, so that a package is fetched once."""
     cache = tmp_path_factory.mktemp("uv") / "uv-cache"
     cache.mkdir()
     return cache
