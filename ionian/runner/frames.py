@@ -37,6 +37,8 @@ INPUT = 1  # {id, call_id, method, data_format, attempt}, args bytes
 CANCEL = 2  # {id}: reaches user code
 ACK = 3  # {id}: output is safe, forget it
 STOP = 4  # {grace_s}: finish what you have, run exit hooks, exit 0
+BATCH = 5  # {inputs: [an INPUT header each, plus size]}, their args joined: one call of a batched function for them all;
+#            each input still has an OUTPUT, an ACK and a CANCEL of its own
 # Control link, runner -> server
 READY = 16  # {web: bool, web_active: int, inputs: [ids still working], timings_ms: {...}}
 FAILED = 17  # {exception, traceback, parts: [n, n, n]}, data + serialized_tb + tb_line_cache: start-up failed
