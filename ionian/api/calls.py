@@ -20,6 +20,7 @@ MAX_OUTSTANDING = 1000  # inputs of one .map in flight
 OUTPUT_BATCH = 500
 ITEM_BATCH = 100
 ITEM_WAIT_S = 55.0  # the client asks again after that
+IDLE_WAIT_S = 0.25  # the same, of a call without open inputs: clients up to 0.73 ask before they know if any will come
 CANCELLED = "the function call was cancelled"
 
 SYNC = (
@@ -135,15 +136,15 @@ async def FunctionRetryInputs(
 async def FunctionGetOutputs(
     ctx: Context, request: api_pb2.FunctionGetOutputsRequest
 ) -> api_pb2.FunctionGetOutputsResponse:
-    """Outputs of a call, waiting up to ``timeout`` seconds for the first."""
+    """Outputs of a call, waiting up to ``timeout`` seconds for the first; not so long where nothing is open."""
     after = _entry(request.last_entry_id)
     between = (request.start_idx, request.end_idx) if request.HasField("start_idx") else None
     limit = min(request.max_values or OUTPUT_BATCH, OUTPUT_BATCH)
-    until = ctx.now + request.timeout
+    asked = ctx.now
     while True:
         ticket = ctx.watch.ticket(call_topic(request.function_call_id))
         rows, left = await ctx.database.read(calls.outputs, request.function_call_id, after, limit, between)
-        wait = until - ctx.now
+        wait = asked + (request.timeout if left else min(request.timeout, IDLE_WAIT_S)) - ctx.now
         if rows or wait <= 0:
             ticket.cancel()
             break

@@ -67,6 +67,14 @@ async def test_remote_map_and_spawn(scene: Stage, client: Path, work: Path) -> N
     assert len(scene.played.submitted) == 102
 
 
+async def test_a_map_ends_with_its_inputs_also_when_there_were_none(scene: Stage, client: Path, work: Path) -> None:
+    scene.played.functions["add"] = lambda a, b=1: a + b
+    bodies = "print('>', list(add.map([])))", "print('>', list(add.map(end_after(1))))"
+    (work / "late.py").write_text("import time\ndef end_after(item):\n    yield item\n    time.sleep(2)\n")
+    lines = await _run(scene, client, work, "import sys; sys.path.insert(0, '')", "from late import end_after", *bodies)
+    assert lines == ["[]", "[2]"]
+
+
 async def test_a_generator_streams_its_items(scene: Stage, client: Path, work: Path) -> None:
     def count(n: int) -> Iterator[int]:
         yield from range(n)
