@@ -73,10 +73,15 @@ def assemble(modules: Sequence[ModuleType], context: Context) -> Servicer:
     return Servicer(mapping, guard)
 
 
+def wanted_for(name: str) -> str:
+    """What needs an RPC that is not built, in the user's words; empty where nothing is known to."""
+    return next((what for prefix, what in _WANTED_FOR.items() if name.startswith(prefix)), "")
+
+
 def _missing(rpc: wire.Rpc) -> Callable[..., Any]:
     def refuse() -> NoReturn:
-        wanted = next((f": {what}" for prefix, what in _WANTED_FOR.items() if rpc.name.startswith(prefix)), "")
-        raise Unimplemented(f"RPC {rpc.name} is not built in this server yet{wanted}")
+        wanted = wanted_for(rpc.name)
+        raise Unimplemented(f"RPC {rpc.name} is not built in this server yet{wanted and f': {wanted}'}")
 
     async def unary(ctx: Context, request: Any) -> Any:
         refuse()
