@@ -1,8 +1,8 @@
 """Read from released clients which RPCs each knows and calls; write docs/client_rpcs.json. Needs packages, no server.
 
 ``client_rpcs.py [VERSION=PYTHON ...]``: an interpreter that has that client; for every other client of
-docs/clients.json a virtual environment is made. A client *calls* an RPC when its source takes an attribute of that name from something
-other than the protocol's own modules; it *has* the rest of what its protocol describes.
+docs/clients.json a virtual environment is made. A client *calls* an RPC when its source takes an attribute of that
+name from something other than the protocol's own modules; it *has* the rest of what its protocol describes.
 """
 
 from __future__ import annotations
