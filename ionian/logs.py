@@ -1,8 +1,9 @@
 """Log segments: what containers print, kept on disk per app in append-only files. One writer (the worker), any readers.
 
 A segment is ``<first record's time, 20 digits of nanoseconds>.log``, one JSON record a line, so the sorted names are
-the time index. A cursor is a segment name and a byte offset: it stays valid while the file grows and after a restart. A
-half-written last line (power loss) is never returned; a new writer begins a new segment.
+the time index: nothing before a segment is as new as its name, also when the clock was set back. A cursor is a segment
+name and a byte offset: it stays valid while the file grows and after a restart. A half-written last line (power loss)
+is never returned; a new writer begins a new segment.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+_LONGEST_RECORD = 1024**2  # bytes, and more than a line of output can have
 STDOUT, STDERR, SYSTEM = 1, 2, 3  # the client's FileDescriptor numbers: stdout, stderr, info
 
 
@@ -53,6 +55,7 @@ class Writer:
         self._segment_bytes = segment_bytes
         self._file: BinaryIO | None = None
         self._size = 0
+        self._newest = 0
 
     def append(self, records: list[Record]) -> None:
         if not records:
@@ -63,12 +66,15 @@ class Writer:
         data = b"".join(_encode(record) for record in records)
         self._file.write(data)
         self._size += len(data)
+        self._newest = max(self._newest, *(record.time_ns for record in records))
 
     def _open(self, time_ns: int) -> None:
         self.close()
         self._directory.mkdir(parents=True, exist_ok=True)
         names = segments(self._directory)
-        first = max(time_ns, int(names[-1][:20]) + 1) if names else time_ns
+        if names:
+            self._newest = max(self._newest, int(names[-1][:20]), _last_time(self._directory / names[-1]))
+        first = max(time_ns, self._newest + 1)
         self._file = open(self._directory / f"{first:020d}.log", "ab", buffering=0)  # noqa: SIM115 - lives with the writer
         self._size = 0
 
@@ -81,6 +87,14 @@ class Writer:
 def _encode(record: Record) -> bytes:
     fields = [record.time_ns, record.container_id, record.function_id, record.stream, record.text]
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def _last_time(path: Path) -> int:
+    """The time of the last whole record of a segment; 0 without one."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - _LONGEST_RECORD))
+        whole = [line for line in file.read().splitlines(keepends=True)[1:] or [b""] if line.endswith(b"\n")]
+    return _decode(whole[-1]).time_ns if whole else 0
 
 
 def segments(directory: Path) -> list[str]:

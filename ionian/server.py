@@ -28,6 +28,7 @@ from ionian.api.context import Context
 from ionian.api.modules import MODULES
 from ionian.api.servicer import assemble
 from ionian.blobs.files import FileBlobStore
+from ionian.clock import Jumps, steady
 from ionian.config import Config, make_home, read_token
 from ionian.dispatch.dispatch import Dispatch
 from ionian.engines.local import LocalEngine
@@ -37,6 +38,7 @@ from ionian.gateway.server import Gateway
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
 from ionian.services import Server
+from ionian.state import apps as app_rows
 from ionian.state import blobs, calls, tokens
 from ionian.state.database import SqliteDatabase
 from ionian.state.migrate import migrate
@@ -174,7 +176,7 @@ def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tupl
     store = FileBlobStore(config.blobs)
     server = Server(config, database, watch, engine, router)
     server.dispatch = Dispatch(
-        clock=time.time,
+        clock=steady(),
         load_blob=store.get,
         journal=server.journal,
         items=server.items,
@@ -217,9 +219,13 @@ async def _loops(server: Server, context: Context) -> AsyncIterator[None]:
 
 async def _housekeeping(context: Context) -> None:
     """End apps whose client is gone; forget results, and addresses of blobs, that are past their time."""
+    jumps = Jumps()
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
         try:
+            if moved := jumps.look():
+                log.warning("the clock was moved by %.0f s (or the machine slept)", moved)
+                await context.database.write(app_rows.move_heartbeats, moved)
             await apps.end_lost_apps(context)
             await context.database.write(calls.expire, context.now - context.config.result_retention_s)
             await context.database.write(blobs.expire, context.now)

@@ -260,7 +260,7 @@ class Server:
                 running.spec_key,
                 running.socket,
                 pool.spec.scaling.max_concurrent_inputs,
-                running.started_at,
+                min(running.started_at, self.dispatch.clock()),  # the clock may have been set back meanwhile
             )
             self.dispatch.started(container)
             waits.append(self.dispatch.settled(running.container_id))

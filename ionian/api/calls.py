@@ -140,11 +140,11 @@ async def FunctionGetOutputs(
     after = _entry(request.last_entry_id)
     between = (request.start_idx, request.end_idx) if request.HasField("start_idx") else None
     limit = min(request.max_values or OUTPUT_BATCH, OUTPUT_BATCH)
-    asked = ctx.now
+    asked = ctx.elapsed()
     while True:
         ticket = ctx.watch.ticket(call_topic(request.function_call_id))
         rows, left = await ctx.database.read(calls.outputs, request.function_call_id, after, limit, between)
-        wait = asked + (request.timeout if left else min(request.timeout, IDLE_WAIT_S)) - ctx.now
+        wait = asked + (request.timeout if left else min(request.timeout, IDLE_WAIT_S)) - ctx.elapsed()
         if rows or wait <= 0:
             ticket.cancel()
             break
@@ -199,7 +199,7 @@ async def FunctionCallGetDataOut(
 ) -> AsyncIterator[api_pb2.DataChunk]:
     """Items of a generator as they come."""
     after = request.last_index
-    until = ctx.now + ITEM_WAIT_S
+    until = ctx.elapsed() + ITEM_WAIT_S
     while True:
         ticket = ctx.watch.ticket(call_topic(request.function_call_id))
         rows = await ctx.database.read(calls.items, request.function_call_id, after, ITEM_BATCH)
@@ -208,7 +208,7 @@ async def FunctionCallGetDataOut(
             await _fill(ctx, chunk, row["data"])
             yield chunk
             after = row["position"]
-        wait = until - ctx.now
+        wait = until - ctx.elapsed()
         if rows or wait <= 0:
             ticket.cancel()
         if wait <= 0:

@@ -75,6 +75,7 @@ class Context:
     services: Services
     caller: Caller = field(default_factory=Caller)
     clock: Callable[[], float] = time.time
+    elapsed: Callable[[], float] = time.monotonic  # what measures a wait, whatever the clock does meanwhile
     flows: Flows = field(default_factory=Flows)
 
     def of(self, caller: Caller) -> Context:

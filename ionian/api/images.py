@@ -85,7 +85,7 @@ async def ImageJoinStreaming(
     """The output of a build as it comes, then its result; without a result when the client's time is over."""
     cursor = logs.Cursor.decode(request.last_entry_id)
     directory = ctx.config.logs / request.image_id
-    until = ctx.now + request.timeout
+    until = ctx.elapsed() + request.timeout
     while True:
         ticket = ctx.watch.ticket(image_topic(request.image_id))
         row = await ctx.database.read(images.get, request.image_id)
@@ -103,7 +103,7 @@ async def ImageJoinStreaming(
             ticket.cancel()
             yield api_pb2.ImageJoinStreamingResponse(result=_result(row), metadata=_metadata(row), eof=True)
             return
-        left = until - ctx.now
+        left = until - ctx.elapsed()
         if left <= 0:
             ticket.cancel()
             return

@@ -28,7 +28,7 @@ async def AppGetLogs(ctx: Context, request: api_pb2.AppGetLogsRequest) -> AsyncI
     app_id = request.app_id or _app_of(ctx, request.task_id)
     keep = _filter(request, request.file_descriptor)
     cursor = Cursor.decode(request.last_entry_id)
-    until = ctx.now + request.timeout
+    until = ctx.elapsed() + request.timeout
     while True:
         ticket = ctx.watch.ticket(logs_topic(app_id))
         ended = await _has_ended(ctx, app_id)
@@ -38,7 +38,7 @@ async def AppGetLogs(ctx: Context, request: api_pb2.AppGetLogsRequest) -> AsyncI
                 break
             for batch in _batches(filter(keep, records), cursor):
                 yield batch
-        left = until - ctx.now
+        left = until - ctx.elapsed()
         if ended or left <= 0:
             ticket.cancel()
             break

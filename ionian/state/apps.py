@@ -102,6 +102,11 @@ def heartbeat(tx: Tx, app_id: str, now: float) -> None:
     tx.execute("UPDATE apps SET heartbeat_at = ? WHERE app_id = ?", now, app_id)
 
 
+def move_heartbeats(tx: Tx, by: float) -> None:
+    """The clock was moved by so many seconds: what was heard a moment ago was heard a moment ago still."""
+    tx.execute("UPDATE apps SET heartbeat_at = heartbeat_at + ? WHERE state IN (?, ?)", by, EPHEMERAL, INITIALIZING)
+
+
 def stage(tx: Tx, app_id: str, objects: Mapping[str, str]) -> None:
     """Remember the objects of a client that publishes in two steps (set objects, then deploy)."""
     get(tx, app_id)
