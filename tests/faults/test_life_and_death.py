@@ -17,6 +17,7 @@ from tests.e2e import leftovers
 from tests.e2e.conftest import APPS
 from tests.e2e.gate import Gate
 from tests.e2e.machine import Client, Machine, until
+from tests.faults.conftest import FAULTY
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_a_container_that_was_about_to_start_does_not_stop_the_next_worker(machi
 
 def test_a_build_that_lost_its_worker_is_ended_by_the_next(machine: Machine, new_client: Client) -> None:
     machine.up()
-    deploy = machine.spawn_modal(new_client, "deploy", str(APPS / "building.py"))
+    deploy = machine.spawn_modal(new_client, "deploy", str(FAULTY / "building.py"))
     until(lambda: _running("sleep", "86399"), "the build to be at its long command")
     worker = int(machine.status()["worker_pid"])
     machine.kill_server()
