@@ -93,7 +93,7 @@ async def AppHeartbeat(ctx: Context, request: api_pb2.AppHeartbeatRequest) -> Em
 
 
 async def AppClientDisconnect(ctx: Context, request: api_pb2.AppClientDisconnectRequest) -> Empty:
-    """The client has left: an ephemeral app ends, a deployed or detached one goes on."""
+    """The client has left: an ephemeral app ends, a deployed one goes on, a detached one while it has work."""
     if await ctx.database.write(apps.disconnect, request.app_id, ctx.now):
         await _ended(ctx, [request.app_id])
     return Empty()
@@ -107,7 +107,7 @@ async def AppStop(ctx: Context, request: api_pb2.AppStopRequest) -> Empty:
 
 
 async def end_lost_apps(ctx: Context) -> list[str]:
-    """End the ephemeral and unfinished apps whose client has not been heard of for five minutes. Returns their ids."""
+    """End the apps that have outlived their client (five minutes of silence count as gone). Returns their ids."""
     app_ids = await ctx.database.read(apps.lost, ctx.now - HEARTBEAT_LIMIT_S)
     for app_id in app_ids:
         await ctx.database.write(apps.stop, app_id, "", ctx.now)

@@ -194,14 +194,33 @@ def stop(tx: Tx, app_id: str, by: str, now: float) -> bool:
 
 
 def disconnect(tx: Tx, app_id: str, now: float) -> bool:
-    """The client that ran this app has left. True when that ends the app (a deployed or detached one goes on)."""
+    """The client that ran this app has left. True when that ends the app.
+
+    A deployed app goes on; a detached one does while it has work, see ``lost``.
+    """
     state = get(tx, app_id)["state"]
     if state == DETACHED:
         tx.execute("UPDATE apps SET state = ? WHERE app_id = ?", DETACHED_DISCONNECTED, app_id)
-    return stop(tx, app_id, "", now) if state in (EPHEMERAL, INITIALIZING) else False
+    ends = state in (EPHEMERAL, INITIALIZING) or (state in (DETACHED, DETACHED_DISCONNECTED) and not _works(tx, app_id))
+    return ends and stop(tx, app_id, "", now)
 
 
 def lost(tx: Tx, before: float) -> list[str]:
-    """Apps that live only as long as their client, and have not heard from it since ``before`` (unix seconds)."""
-    rows = tx.all("SELECT app_id FROM apps WHERE state IN (?, ?) AND heartbeat_at < ?", EPHEMERAL, INITIALIZING, before)
-    return [row["app_id"] for row in rows]
+    """Apps that live no longer than their client, or detached only as long as they have work, and have outlived both.
+
+    A client has left when it has said so, or was not heard from since ``before`` (unix seconds).
+    """
+    left = "(state = ? OR (state IN (?, ?, ?) AND heartbeat_at < ?))"
+    states = DETACHED_DISCONNECTED, EPHEMERAL, INITIALIZING, DETACHED
+    rows = tx.all(f"SELECT app_id, state FROM apps WHERE {left} ORDER BY created_at, app_id", *states, before)
+    return [row["app_id"] for row in rows if row["state"] in (EPHEMERAL, INITIALIZING) or not _works(tx, row["app_id"])]
+
+
+def _works(tx: Tx, app_id: str) -> bool:
+    """Whether a call to one of its functions has not ended."""
+    found = tx.one(
+        "SELECT 1 AS one FROM inputs JOIN functions ON functions.function_id = inputs.function_id "
+        "WHERE inputs.finished = 0 AND functions.app_id = ? LIMIT 1",
+        app_id,
+    )
+    return found is not None

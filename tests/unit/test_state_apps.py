@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from ionian.errors import AlreadyExists, FailedPrecondition, NotFound
-from ionian.state import apps, environments, functions, images
+from ionian.model import OutputRecord, Status
+from ionian.state import apps, calls, environments, functions, images
+from ionian.state.calls import NewInput
 from ionian.state.database import SqliteDatabase, Tx
 from tests.unit.state_tables import add_function, built_image, new_app, open_tables, publish
 
@@ -132,7 +134,7 @@ async def test_a_forgotten_run_gives_its_label_to_the_next(database: SqliteDatab
 
 @pytest.mark.parametrize(
     ("state", "ends"),
-    [(apps.EPHEMERAL, True), (apps.INITIALIZING, True), (apps.DETACHED, False), (apps.DEPLOYED, False)],
+    [(apps.EPHEMERAL, True), (apps.INITIALIZING, True), (apps.DETACHED, True), (apps.DEPLOYED, False)],
 )
 async def test_what_a_leaving_client_ends(database: SqliteDatabase, state: int, ends: bool) -> None:
     app_id = await database.write(new_app, "a", state=state)
@@ -141,10 +143,37 @@ async def test_what_a_leaving_client_ends(database: SqliteDatabase, state: int, 
     assert await database.write(apps.disconnect, app_id, 6.0) is False
 
 
+def _working(tx: Tx, state: int) -> tuple[str, OutputRecord]:
+    """An app with one open input, and what will end it."""
+    app_id = new_app(tx, "works", state=state, now=10.0)
+    function_id = add_function(tx, app_id, "f")
+    publish(tx, app_id, "", function_id, state=state)
+    call_id, _ = calls.create(tx, function_id, 1, 4, "", "", 10.0)
+    [(_, input_id)], _ = calls.accept(tx, call_id, [NewInput(0, 1)], 10.0)
+    return app_id, OutputRecord(input_id, call_id, Status.SUCCESS, 1)
+
+
+async def test_a_detached_app_goes_on_without_its_client_until_its_work_is_done(database: SqliteDatabase) -> None:
+    app_id, output = await database.write(_working, apps.DETACHED)
+    assert await database.read(apps.lost, 0.0) == []
+    assert await database.write(apps.disconnect, app_id, 20.0) is False
+    assert (await database.read(apps.get, app_id))["state"] == apps.DETACHED_DISCONNECTED
+    assert await database.read(apps.lost, 0.0) == []
+    await database.write(calls.record_output, output)
+    assert await database.read(apps.lost, 0.0) == [app_id]
+
+
+async def test_a_detached_app_whose_client_fell_silent_goes_on_until_its_work_is_done(database: SqliteDatabase) -> None:
+    app_id, output = await database.write(_working, apps.DETACHED)
+    assert await database.read(apps.lost, 99.0) == []
+    await database.write(calls.record_output, output)
+    assert await database.read(apps.lost, 0.0) == []  # its client may still call
+    assert await database.read(apps.lost, 99.0) == [app_id]
+
+
 async def test_apps_that_lost_their_client(database: SqliteDatabase) -> None:
     silent = await database.write(new_app, "silent", state=apps.EPHEMERAL, now=10.0)
     alive = await database.write(new_app, "alive", state=apps.EPHEMERAL, now=10.0)
-    await database.write(new_app, "detached", state=apps.DETACHED, now=10.0)
     await database.write(apps.heartbeat, alive, 100.0)
     assert await database.read(apps.lost, 50.0) == [silent]
     await database.write(apps.stop, silent, "", 60.0)
