@@ -8,9 +8,11 @@ written as BLOB, ``INSERT .. ON CONFLICT .. DO UPDATE``, ``RETURNING``; no rowid
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -76,44 +78,129 @@ def _as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> Row:
     return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
 
 
+@dataclass(slots=True)
+class _Write:
+    """A function that waits for the next transaction."""
+
+    function: Callable[[Tx], Any]
+    done: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
 class SqliteDatabase:
-    """One connection, used from one event loop. A commit in WAL mode costs about 0.01 ms with NORMAL."""
+    """Used from one event loop. All writes of one turn of the loop share a transaction and its commit (group commit).
+
+    Each write is still all or nothing by itself: one that raises is undone alone. With synchronous FULL the commit
+    waits for the disk in a thread, and what is written meanwhile is in the next group. A commit with NORMAL costs about
+    0.01 ms, less than to change threads.
+    """
 
     def __init__(self, path: Path, synchronous: str = "NORMAL") -> None:
         if synchronous not in ("NORMAL", "FULL"):
             raise IonianError(f"synchronous must be NORMAL or FULL, not {synchronous!r}")
         self._path = path
+        self._waits_for_disk = synchronous == "FULL"
         with self._explained():
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._connection.row_factory = _as_dict
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute(f"PRAGMA synchronous={synchronous}")
-            self._connection.execute("PRAGMA foreign_keys=ON")
-            self._connection.execute("PRAGMA busy_timeout=5000")
+            self._connection = self._open(synchronous)
+            self._reader = self._open(synchronous)
         self._tx = _SqliteTx(self._connection)
+        self._read_tx = _SqliteTx(self._reader)
+        self._group: list[_Write] = []
+        self._busy = False  # a flush is on its way, or waits for the disk
+
+    def _open(self, synchronous: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, cached_statements=512)
+        connection.row_factory = _as_dict
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA busy_timeout=5000")
+        return connection
 
     async def write(self, function: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with self._explained():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                result = function(self._tx, *args, **kwargs)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        self._group.append(_Write(lambda tx: function(tx, *args, **kwargs), done))
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._flush)
+        return await done
+
+    def _flush(self) -> None:
+        """Run and commit what waits."""
+        group, self._group = self._group, []
+        loop = asyncio.get_running_loop()
+        try:
+            with self._explained():
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._run(group)
+                if self._waits_for_disk:
+                    commit = loop.run_in_executor(None, self._connection.execute, "COMMIT")
+                    commit.add_done_callback(lambda ended: self._committed(group, ended.exception()))
+                    return
                 self._connection.execute("COMMIT")
-            finally:
-                self._end()
-        return result
+        except Exception as error:  # noqa: BLE001  whoever wrote gets it
+            self._settle(group, error)
+        else:
+            self._settle(group, None)
+
+    def _run(self, group: list[_Write]) -> None:
+        """Each function in a savepoint of its own. Raises when the transaction itself is lost, as on a full disk."""
+        for write in group:
+            if len(group) > 1:
+                self._connection.execute("SAVEPOINT one")
+            try:
+                write.result = write.function(self._tx)
+            except Exception as error:
+                if len(group) == 1 or not self._connection.in_transaction:
+                    raise
+                self._connection.execute("ROLLBACK TO one")
+                write.error = error
+            if len(group) > 1:
+                self._connection.execute("RELEASE one")
+
+    def _committed(self, group: list[_Write], error: BaseException | None) -> None:
+        try:
+            if error is not None:
+                with self._explained():
+                    raise error
+        except Exception as explained:  # noqa: BLE001  whoever wrote gets it
+            self._settle(group, explained)
+        else:
+            self._settle(group, None)
+
+    def _settle(self, group: list[_Write], error: Exception | None) -> None:
+        """Tell those who wrote, and begin the next group."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        for write in group:
+            failure = error or write.error
+            if write.done.done():
+                continue  # its caller was cancelled; the row is written all the same
+            if failure is not None:
+                write.done.set_exception(self._named(failure))
+            else:
+                write.done.set_result(write.result)
+        self._busy = bool(self._group)
+        if self._busy:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _named(self, failure: BaseException) -> BaseException:
+        try:
+            with self._explained():
+                raise failure
+        except BaseException as named:  # noqa: BLE001  it is handed on
+            return named
 
     async def read(self, function: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         with self._explained():
-            self._connection.execute("BEGIN")
+            self._reader.execute("BEGIN")
             try:
-                return function(self._tx, *args, **kwargs)
+                return function(self._read_tx, *args, **kwargs)
             finally:
-                self._end()
-
-    def _end(self) -> None:
-        """Leave no transaction open: a full disk may have ended it already, or have stopped it in its commit."""
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+                if self._reader.in_transaction:
+                    self._reader.execute("ROLLBACK")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -127,4 +214,5 @@ class SqliteDatabase:
             raise kind(f"{self._path}: {error}; {advice}") from error
 
     def close(self) -> None:
+        self._reader.close()
         self._connection.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -80,3 +82,56 @@ async def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: s
     with pytest.raises(FailedPrecondition, match=r"test\.db: .*(move it away to begin anew|read and write)") as caught:
         await start()
     assert isinstance(caught.value, IonianError)
+
+
+async def test_writes_of_one_moment_share_a_commit_and_fail_alone(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "d.db")
+    try:
+        await database.write(lambda tx: tx.execute("CREATE TABLE t (n BIGINT PRIMARY KEY)"))
+        commits: list[str] = []
+        database._connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+
+        def add(tx: Tx, number: int) -> int:
+            tx.execute("INSERT INTO t VALUES (?)", number)
+            if number == 3:
+                raise ValueError("no threes")
+            return number
+
+        results = await asyncio.gather(*(database.write(add, n) for n in range(5)), return_exceptions=True)
+        assert [r if isinstance(r, int) else type(r) for r in results] == [0, 1, 2, ValueError, 4]
+        assert len(commits) == 1
+        rows = await database.read(lambda tx: tx.all("SELECT n FROM t ORDER BY n"))
+        assert [row["n"] for row in rows] == [0, 1, 2, 4]
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("level", ["NORMAL", "FULL"])
+async def test_what_was_answered_is_in_the_file(tmp_path: Path, level: str) -> None:
+    database = SqliteDatabase(tmp_path / "d.db", level)
+    try:
+        await database.write(lambda tx: tx.execute("CREATE TABLE t (n BIGINT PRIMARY KEY)"))
+        for first in range(0, 30, 3):
+            insert = [
+                database.write(lambda tx, n=n: tx.execute("INSERT INTO t VALUES (?)", n))
+                for n in range(first, first + 3)
+            ]
+            await asyncio.gather(*insert)
+            with contextlib.closing(sqlite3.connect(tmp_path / "d.db")) as other:
+                assert other.execute("SELECT COUNT(*) FROM t").fetchone() == (first + 3,)
+    finally:
+        database.close()
+
+
+async def test_a_writer_that_goes_away_undoes_nothing(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "d.db")
+    try:
+        await database.write(lambda tx: tx.execute("CREATE TABLE t (n BIGINT PRIMARY KEY)"))
+        gone = asyncio.ensure_future(database.write(lambda tx: tx.execute("INSERT INTO t VALUES (1)")))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await database.write(lambda tx: tx.execute("INSERT INTO t VALUES (2)"))
+        rows = await database.read(lambda tx: tx.all("SELECT n FROM t ORDER BY n"))
+        assert [row["n"] for row in rows] == [1, 2]
+    finally:
+        database.close()
