@@ -20,11 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ionian.errors import ContainerFailed, InvalidRequest
+from ionian.errors import ContainerFailed, FailedPrecondition, InvalidRequest
 from ionian.runtimes import cgroups, launch, trees
-from ionian.runtimes.runtime import Exit, SandboxSpec
-
-MARK = "IONIAN_CONTAINER_ID"  # in the environment of every program, so that strays can be found
+from ionian.runtimes.entered import MARK, Entered, Place, enter
+from ionian.runtimes.runtime import Entry, Exit, SandboxSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,7 @@ class Plan:
     argv: tuple[str, ...]
     env: dict[str, str] = field(repr=False)
     cwd: str
+    home: str = "/root"  # where the container's /root is
     unshare: int = 0
     steps: tuple[tuple[Any, ...], ...] = ()
     capabilities: int | None = None  # mask of those kept; None: all
@@ -147,6 +147,12 @@ class Container:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._descriptor, number)
 
+    async def enter(self, entry: Entry) -> Entered:
+        """See ``Process``."""
+        if self._descriptor < 0:
+            raise FailedPrecondition("the container has ended")
+        return await enter(self.container_id, self.pid, self._scratch, self._made.groups, entry)
+
     async def reap(self) -> None:
         """Kill whatever is left and remove everything that was made. Safe to call twice, and at once."""
         async with self._lock:
@@ -227,6 +233,8 @@ async def start(spec: SandboxSpec, plan: Plan, made: Made, launcher: Path) -> Co
     ``made`` has been saved. Nothing is left after an error.
     """
     try:
+        place = Place(plan.cwd, plan.home, plan.unshare, plan.capabilities, plan.no_new_privileges, plan.limits)
+        place.save(spec.scratch)
         container, error = await _launch(spec, plan, made, launcher)
     except BaseException:
         discard(made)

@@ -149,7 +149,7 @@ def _run_steps(steps: list[tuple[Any, ...]]) -> None:
 # --- privileges -------------------------------------------------------------------------------------------------------
 
 
-def _limit_capabilities(kept: int) -> None:
+def limit_capabilities(kept: int) -> None:
     """Give up every capability that is not in the bit mask ``kept``, for good."""
     last = int(_read("/proc/sys/kernel/cap_last_cap"))
     for number in range(last + 1):
@@ -244,7 +244,7 @@ def _init(plan: dict[str, Any], record: int, gate: int, failure: _Failure) -> No
         _run_steps(plan["steps"])
         failure.step = "capabilities"
         if plan["capabilities"] is not None:
-            _limit_capabilities(plan["capabilities"])
+            limit_capabilities(plan["capabilities"])
         libc.prctl(_PR_SET_NAME, b"ionian-init", 0, 0, 0)
         if not os.read(gate, 1):  # the launcher could not put us into the groups, and has said so
             os._exit(126)
@@ -335,9 +335,7 @@ def _program(plan: dict[str, Any], failure: _Failure) -> NoReturn:
             _signal.signal(number, _signal.SIG_DFL)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         failure.step = "limits"
-        for number, amount in plan["limits"]:
-            limit = (ctypes.c_uint64 * 2)(amount, amount)
-            check(libc.setrlimit(number, limit), "setrlimit")
+        set_limits(plan["limits"])
         if plan["no_new_privileges"]:
             check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
         failure.step = "cwd"
@@ -345,12 +343,19 @@ def _program(plan: dict[str, Any], failure: _Failure) -> NoReturn:
             os.makedirs(plan["cwd"], exist_ok=True)
         os.chdir(plan["cwd"])
         failure.step = "exec"
-        _exec(plan["argv"], plan["env"])
+        execute(plan["argv"], plan["env"])
     except OSError as error:
         failure.report(error)
 
 
-def _exec(argv: list[str], env: dict[str, str]) -> NoReturn:
+def set_limits(limits: list[tuple[int, int]]) -> None:
+    """Set resource limits of this process: pairs of RLIMIT number and amount."""
+    for number, amount in limits:
+        limit = (ctypes.c_uint64 * 2)(amount, amount)
+        check(libc.setrlimit(number, limit), "setrlimit")
+
+
+def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
     """execvpe along the PATH of ``env``. The one in os imports modules, which have gone with the old root."""
     name, found = argv[0], None
     folders = env.get("PATH", os.defpath).split(":") if "/" not in name else [""]

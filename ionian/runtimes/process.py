@@ -95,6 +95,7 @@ def _plan(spec: SandboxSpec, env: Path, home: Path) -> Plan:
         argv=tuple(str(env / "bin/python") if word == "{python}" else word for word in spec.argv),
         env=_environment(spec, env),
         cwd=_inside(spec.cwd, home),
+        home=str(home),
         limits=((_RLIMIT_DATA, limit * 1024 * 1024),) if limit is not None else (),
     )
 

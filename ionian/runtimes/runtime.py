@@ -71,6 +71,43 @@ class Exit:
     out_of_memory: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """The size of a terminal, in characters."""
+
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command to run inside a container that runs already, beside the container's own program."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)  # over the variables of the container's program
+    without: tuple[str, ...] = ()  # variables of that program that are not for this one
+    cwd: str = ""  # absolute; empty: the container's
+    stdin: int = -1  # descriptors of the caller; -1: nothing comes or goes there
+    stdout: int = -1
+    stderr: int = -1
+    terminal: Terminal | None = None  # instead of the three: a terminal of the container
+
+
+class Command(Protocol):
+    """A command that was started by ``Process.enter``. It ends with the container, and with this process."""
+
+    pid: int
+    terminal: int  # master of its terminal, the caller's to close; -1: it has none
+
+    async def wait(self) -> Exit: ...
+
+    async def gone(self) -> None:
+        """Until nothing of it is left, once its container has ended."""
+
+    def signal(self, number: int) -> None:
+        """Signal the command and what it has started; nothing happens when it has ended."""
+
+
 class Process(Protocol):
     """One started container. ``pid`` is the host's pid of its init; ``start_time`` guards against pid reuse."""
 
@@ -82,6 +119,12 @@ class Process(Protocol):
 
     def signal(self, number: int) -> None:
         """Signal the first process of the container (SIGTERM is delivered to the program, not lost in an init)."""
+
+    async def enter(self, entry: Entry) -> Command:
+        """Run a command in this container: same namespaces, limits, rights and variables as its program.
+
+        Raises InvalidRequest (it cannot be run), FailedPrecondition (the container ends), ContainerFailed.
+        """
 
     async def reap(self) -> None:
         """Kill whatever is left of it and remove its mounts, cgroup, links, scratch. Safe to call twice."""

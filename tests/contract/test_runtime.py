@@ -576,10 +576,11 @@ def test_the_whole_contract_as_an_ordinary_user(tmp_path_factory: pytest.TempPat
     python, path = _python_for_everybody()
     home = Path("/var/tmp") / f"ionian-test-{os.getpid()}"
     home.mkdir(mode=0o755)
+    files = (__file__, Path(__file__).with_name("test_runtime_enter.py"))
     try:
         os.chown(home, 65534, 65534)
         result = subprocess.run(
-            [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", home / "t", __file__],
+            [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", home / "t", *files],
             cwd=REPOSITORY,
             env={"PATH": "/usr/bin:/bin", "PYTHONPATH": path, "HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"},
             user=65534,
