@@ -1,5 +1,6 @@
 """``python -m bench``: a real server, the real client, bare uvicorn beside it. Prints what docs/PERFORMANCE.md keeps.
 
+``python -m bench calls`` measures calls alone (``--help`` says how); without a word it is the web path, then calls.
 Everything it makes lies in ``.bench/``; the server it starts is stopped again.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 import uv
 
 from bench import web
+from bench.calls import run as calls
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / ".bench"
@@ -28,11 +30,21 @@ BODY = b'{"features": [5.1, 3.5, 1.4, 0.2]}'
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["calls"]:
+        return calls.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--demo-runs", type=int, default=3, help="warm `ionian demo --once` runs to time")
+    parser.add_argument("--quick", action="store_true", help="short rounds: shows that it works, measures little")
     options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.demo_runs = 0.5, 1
+    _web(options)
+    return calls.main(["--quick"] if options.quick else [])
+
+
+def _web(options: argparse.Namespace) -> None:
     python = _peer_python()
     work = _work(python)
     with _server() as home:
@@ -48,7 +60,6 @@ def main() -> int:
         for _ in range(5):
             print("   {:.2f}   {:.2f}".format(*_redeploy(home, work, "iris_many.py")))
     _demo(options.demo_runs)
-    return 0
 
 
 def _peer_python() -> Path:

@@ -1,0 +1,57 @@
+"""``python -m bench calls``: every measure in one run; lines for a reader, and all raw figures as JSON.
+
+Trust only ratios of one run, and only as far as the control (a second floor) stays near 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from typing import Any
+
+from bench.calls import measures
+from bench.calls.sides import PLACE, bench
+
+MEASURES = ("remote", "map", "spawn", "queue")
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench calls", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few inputs: shows that it works, in about a minute")
+    parser.add_argument("--only", help=f"some of {','.join(MEASURES)}", default=",".join(MEASURES))
+    parser.add_argument("--rounds", type=int, default=0, help="interleaved rounds (at least five; default 5, calls 15)")
+    parser.add_argument("--profile", action="store_true", help="where a warm .remote() spends its time, instead")
+    parser.add_argument("--json", default=str(PLACE / "figures.json"), help="where the raw figures go")
+    options = parser.parse_args(arguments)
+    PLACE.mkdir(parents=True, exist_ok=True)
+    if options.profile:
+        from bench.calls import profile
+
+        return profile.main(options.quick)
+    wanted = options.only.split(",")
+    names = [*measures.FLOORS, "own", *(["stock"] if "map" in wanted else [])]
+    figures: dict[str, Any] = {"began": time.time(), "load_before": os.getloadavg(), "quick": options.quick}
+    with bench(names) as made:
+        for name in wanted:
+            figures[name] = _measure(name, made, options.quick, options.rounds)
+    figures["load_after"] = os.getloadavg()
+    with open(options.json, "w") as file:
+        json.dump(figures, file)
+    loads = [f"{figures[key][0]:.1f}" for key in ("load_before", "load_after")]
+    print(f"\nload average {loads[0]} before, {loads[1]} after; raw figures: {options.json}")
+    return 0
+
+
+def _measure(name: str, made: Any, quick: bool, rounds: int) -> dict[str, Any]:
+    least = max(5, rounds)
+    if name == "remote":
+        return measures.remote(made, rounds or (5 if quick else 15), 50 if quick else 200)
+    if name == "map":
+        return measures.map_(made, least, 300 if quick else 10_000)
+    if name == "spawn":
+        return measures.spawn(made, least, 250 if quick else 10_000)
+    if name == "queue":
+        return measures.queue(made, 5_000 if quick else 100_000)
+    raise SystemExit(f"no measure is called {name!r}: {', '.join(MEASURES)}")
