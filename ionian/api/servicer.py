@@ -16,7 +16,6 @@ from ionian.errors import Unimplemented
 
 # What the first RPC that is missing would have been for, in the words of who typed it. The first prefix that fits.
 _WANTED_FOR = {
-    "AuthTokenGet": "sandboxes and `modal shell` need it",
     "Sandbox": "sandboxes and `modal shell` need it",
     "TaskGetCommandRouterAccess": (
         "`modal container exec` and `modal shell CONTAINER` need it; `modal container logs` shows what it printed"

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
+import json
 
 from google.protobuf.empty_pb2 import Empty
 
@@ -12,6 +16,7 @@ from ionian.state import tokens
 from ionian.wire import api_pb2
 
 MAX_WAIT_S = 60.0  # of one TokenFlowWait; the client asks again
+AUTH_TOKEN_S = 20 * 60.0  # the client asks for the next after half of it
 
 
 async def TokenFlowCreate(ctx: Context, request: api_pb2.TokenFlowCreateRequest) -> api_pb2.TokenFlowCreateResponse:
@@ -65,3 +70,23 @@ async def TokenInfoGet(ctx: Context, request: Empty) -> api_pb2.TokenInfoGetResp
     )
     response.created_at.FromSeconds(int(row["created_at"]))
     return response
+
+
+async def AuthTokenGet(ctx: Context, request: api_pb2.AuthTokenGetRequest) -> api_pb2.AuthTokenGetResponse:
+    """A token that expires, in the form of a JWT: the JavaScript client sends one along with the token id and secret.
+
+    These two are what counts here: nothing accepts the JWT in their place.
+    """
+    row = await ctx.database.read(tokens.get, ctx.caller.token_id)
+    claims = {"iss": "ionian", "sub": row["token_id"], "exp": int(ctx.now + AUTH_TOKEN_S)}
+    signed = f"{_part({'alg': 'HS256', 'typ': 'JWT'})}.{_part(claims)}"
+    signature = hmac.digest(row["secret_sha256"].encode(), signed.encode(), hashlib.sha256)
+    return api_pb2.AuthTokenGetResponse(token=f"{signed}.{_base64(signature)}")
+
+
+def _part(fields: dict[str, str | int]) -> str:
+    return _base64(json.dumps(fields, separators=(",", ":")).encode())
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
