@@ -1,4 +1,4 @@
-"""What the server answers itself on its port: blobs, health, status; and the way from the gateway to gRPC."""
+"""What the server answers itself on its port: blobs, health, status, a page per app; and the way to gRPC."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from grpclib.server import Server as GrpcServer
 
 from ionian import __version__
-from ionian.api import approval, blobs
+from ionian.api import approval, blobs, page
 from ionian.api.context import Context
 from ionian.errors import NotFound, Unauthenticated
 from ionian.gateway.internal import Handler, Request, Response
@@ -40,7 +40,16 @@ def routes(server: Server, context: Context) -> Mapping[str, Handler]:
         await approval.by_code(context, request, await _authenticate(context, request))
         return _json({"approved": True})
 
-    return {"/_blob": blob, "/_ionian/health": health, "/_ionian/status": status, "/_ionian/token": token}
+    async def app(request: Request) -> Response:
+        return _response(await page.answer(context, request.path.removeprefix("/_ionian/app").strip("/"), request))
+
+    return {
+        "/_blob": blob,
+        "/_ionian/app": app,
+        "/_ionian/health": health,
+        "/_ionian/status": status,
+        "/_ionian/token": token,
+    }
 
 
 def _response(answer: blobs.HttpAnswer) -> Response:

@@ -111,6 +111,9 @@ class Server:
     def token_url(self, host: str, flow_id: str) -> str:
         return f"{self._reached_as(host)}/_ionian/token/{flow_id}"
 
+    def app_url(self, host: str, app_id: str) -> str:
+        return f"{self._reached_as(host)}/_ionian/app/{app_id}"
+
     def _reached_as(self, host: str) -> str:
         """Our address for a client that dialled ``host``."""
         name = host.rsplit(":", 1)[0] if host and not host.startswith("[") else ""

@@ -6,7 +6,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from ionian.api.context import Context
 from ionian.errors import NotFound
-from ionian.state import apps, calls, environments, labels
+from ionian.state import apps, calls, environments
 from ionian.state.apps import Layout, Release
 from ionian.state.database import Row, Tx
 from ionian.state.watch import call_topic, logs_topic
@@ -27,7 +27,7 @@ async def AppCreate(ctx: Context, request: api_pb2.AppCreateRequest) -> api_pb2.
         dict(request.tags),
         ctx.now,
     )
-    page = page_url(ctx, row)
+    page = ctx.services.app_url(ctx.caller.host, row["app_id"])
     return api_pb2.AppCreateResponse(app_id=row["app_id"], app_page_url=page, app_logs_url=page)
 
 
@@ -147,8 +147,3 @@ async def AppList(ctx: Context, request: api_pb2.AppListRequest) -> api_pb2.AppL
             n_running_tasks=running.count(row["app_id"]),
         )
     return response
-
-
-def page_url(ctx: Context, app: Row) -> str:
-    """The app-level address."""
-    return ctx.services.url(app["environment"], labels.slug(app["name"] or app["description"]) or "app")

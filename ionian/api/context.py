@@ -56,6 +56,9 @@ class Services(Protocol):
     def token_url(self, host: str, flow_id: str) -> str:
         """The address of the page where a token request is approved, for a client that dialled ``host``."""
 
+    def app_url(self, host: str, app_id: str) -> str:
+        """The address of the page of an app (``page.answer``), for a client that dialled ``host``."""
+
     async def gpus(self) -> Sequence[str]:
         """The names of the GPUs that functions could run on."""
 

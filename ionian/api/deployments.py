@@ -9,7 +9,6 @@ from google.protobuf.empty_pb2 import Empty
 
 from ionian import wire
 from ionian.api import fields
-from ionian.api.apps import page_url
 from ionian.api.context import Context
 from ionian.errors import FailedPrecondition, InvalidRequest, Unimplemented
 from ionian.state import apps, functions
@@ -33,7 +32,7 @@ async def AppDeploy(ctx: Context, request: api_pb2.AppDeployRequest) -> api_pb2.
     row = await ctx.database.read(apps.get, request.app_id)
     layout, release = _layout_of(json.loads(row["staged"])), Release(ctx.caller.client_version, request.tag)
     await _publish(ctx, request.app_id, request.name, apps.DEPLOYED, layout, release)
-    return api_pb2.AppDeployResponse(url=page_url(ctx, row))
+    return api_pb2.AppDeployResponse(url=await _visit_url(ctx, row))
 
 
 def _layout_of(objects: Mapping[str, str]) -> Layout:
@@ -146,7 +145,7 @@ async def AppDeploymentHistory(
 
 
 async def _visit_url(ctx: Context, app: Row) -> str:
-    """What a deploy prints: the address of the first web function, else the app-level one."""
+    """What a deploy prints: the address of the first web function, else of the app's page."""
 
     def first(tx: Tx) -> str:
         definition_ids = apps.layout(tx, app["app_id"]).definition_ids.values()
@@ -154,4 +153,6 @@ async def _visit_url(ctx: Context, app: Row) -> str:
         return next((label for label in found if label), "")
 
     label = await ctx.database.read(first)
-    return ctx.services.url(app["environment"], label) if label else page_url(ctx, app)
+    if label:
+        return ctx.services.url(app["environment"], label)
+    return ctx.services.app_url(ctx.caller.host, app["app_id"])

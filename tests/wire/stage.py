@@ -19,7 +19,7 @@ from typing import Any
 from aiohttp import web
 from grpclib.server import Server
 
-from ionian.api import approval
+from ionian.api import approval, page
 from ionian.api import blobs as api_blobs
 from ionian.api.context import Context
 from ionian.api.modules import MODULES
@@ -158,6 +158,9 @@ class Played:
     def token_url(self, host: str, flow_id: str) -> str:
         return f"http://{host or '127.0.0.1'}:{self.http_port}/_ionian/token/{flow_id}"
 
+    def app_url(self, host: str, app_id: str) -> str:
+        return f"http://{host or '127.0.0.1'}:{self.http_port}/_ionian/app/{app_id}"
+
     async def gpus(self) -> list[str]:
         return self.machine_gpus
 
@@ -265,11 +268,12 @@ async def stage(home: Path) -> AsyncIterator[Stage]:
 
 
 async def _http(context: Context) -> web.AppRunner:
-    """The addresses of blobs and token requests, over a plain HTTP server in place of the gateway."""
+    """The addresses of blobs, token requests and apps, over a plain HTTP server in place of the gateway."""
+    handlers = {"/_blob": api_blobs.answer, "/_ionian/token": approval.answer, "/_ionian/app": page.answer}
 
     async def blob(request: web.Request) -> web.StreamResponse:
         given = _Request(request.method, request.content.iter_any())
-        handler = api_blobs.answer if request.path.startswith("/_blob") else approval.answer
+        handler = handlers[request.path.removesuffix("/" + request.match_info["key"])]
         try:
             answer = await handler(context, request.match_info["key"], given)
         except IonianError as error:
@@ -285,8 +289,8 @@ async def _http(context: Context) -> web.AppRunner:
         return response
 
     application = web.Application(client_max_size=0)
-    application.router.add_route("*", "/_blob/{key}", blob)
-    application.router.add_route("*", "/_ionian/token/{key}", blob)
+    for path in handlers:
+        application.router.add_route("*", path + "/{key}", blob)
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

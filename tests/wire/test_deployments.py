@@ -9,9 +9,12 @@ import re
 import shutil
 from pathlib import Path
 
+import aiohttp
+
 from ionian.errors import InvalidRequest
 from ionian.model import WebKind
 from ionian.state import apps, images, mounts
+from tests.wire.conftest import NEW_CLIENT
 from tests.wire.stage import Stage
 
 IRIS = Path(__file__).parents[2] / "examples" / "iris"
@@ -63,6 +66,33 @@ async def test_the_program_of_today_deploys(scene: Stage, new_client: Path, work
     [spec] = scene.played.live
     assert spec.runner.web is not None
     assert f"acme--{spec.runner.web.label}.localhost" in output
+
+
+async def test_an_app_without_web_functions_has_a_page(scene: Stage, client: Path, work: Path) -> None:
+    _write(work, PLAIN.format(options=""))
+    output = (await scene.run(client / "modal", "deploy", "main.py", cwd=work)).ok()
+    address = re.search(r"http://\S+/_ionian/app/(ap-\w+)", output)
+    assert address, output
+    status, text = await _get(address[0])
+    assert status == 200
+    lines = text.splitlines()
+    assert lines[:2] == [f"App plain ({address[1]}), environment main", lines[1]]
+    assert lines[1].startswith("deployed, version 1, made by client ")
+    assert "  add" in lines
+    assert f"modal app logs {address[1]}" in text
+    (await scene.run(client / "modal", "app", "stop", address[1], *_yes(client), cwd=work)).ok()
+    assert (await _get(address[0]))[1].splitlines()[1].startswith("stopped, version 1")
+    assert (await _get(address[0] + "0"))[0] == 404
+
+
+async def _get(address: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(address) as answer:
+        return answer.status, await answer.text()
+
+
+def _yes(client: Path) -> list[str]:
+    """Clients before 1.0 stop an app without asking."""
+    return ["--yes"] if client == NEW_CLIENT else []
 
 
 async def test_a_deploy_without_change_makes_no_version(scene: Stage, client: Path, work: Path) -> None:
