@@ -122,6 +122,7 @@ class RunnerSpec:
     serialized: bool = False  # definition carried as function.pickle in the spec directory
     web: WebSettings | None = None
     max_concurrent_inputs: int = 1
+    batch_max_size: int = 0  # inputs of one call of a batched function at most; 0: not batched
     timeout_s: int = 300
     supported_output_formats: tuple[int, ...] = ()
     runner: str = "own"  # see ``runner/spec.py``

@@ -1,32 +1,36 @@
 """The control link as the container sees it: at most one server is connected, no result is lost between two of them.
 
 Frames of an input (items, then its output) are kept until the server acknowledges the output, and sent again to the
-next server. All methods run on the link's event loop; other threads come in through ``loop.call_soon_threadsafe``.
+next server, except items that were taken. Long outputs travel in pieces, at the pace of the server.
+All methods run on the link's event loop; other threads come in through ``loop.call_soon_threadsafe``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import threading
 from collections.abc import Callable
 from typing import Any, cast
 
 from . import environment, frames
+from .flow import Flow
 
+Inputs = list[tuple[dict[str, Any], bytes]]  # headers and args: of one call
 _KEEP_BYTES = 64 * 1024 * 1024  # of one input; items beyond it are sent once only
 _HIGH_WATER = 1024 * 1024  # bytes waiting in the socket buffer before generators pause
 
 
 class Control:
-    """Inputs in, outputs out. The runner's part: ``on_input(header, args)``, ``on_cancel(id)``, ``on_stop(s)``."""
+    """Inputs in, outputs out. The runner's part: ``on_inputs(inputs)``, ``on_cancel(id)``, ``on_stop(s)``."""
 
     def __init__(
         self,
-        on_input: Callable[[dict[str, Any], bytes], None],
+        on_inputs: Callable[[Inputs], None],
         on_cancel: Callable[[str], None],
         on_stop: Callable[[float], None],
     ) -> None:
-        self.on_input = on_input
+        self.on_inputs = on_inputs
         self.on_cancel = on_cancel
         self.on_stop = on_stop
         self.greeting: Callable[[list[str]], bytes] = lambda working: b""  # first frame for every new server
@@ -34,8 +38,9 @@ class Control:
         self._server: Connection | None = None
         self._stopping = False
         self._working: dict[str, None] = {}
-        self._kept: dict[str, list[bytes]] = {}
-        self._kept_bytes: dict[str, int] = {}
+        self._kept: dict[str, _Kept] = {}
+        self._flows: dict[str, Flow] = {}
+        self._parts: dict[str, list[bytes]] = {}  # of inputs that are still to come
         self._quiet: list[asyncio.Future[None]] = []
 
     def connect(self) -> asyncio.Protocol:
@@ -46,31 +51,53 @@ class Control:
         if self._server is not None:
             self._server.close()
         self._server = connection
-        self.writable.set()
+        self._parts.clear()
+        self.paced(True)
         connection.send(self.greeting(list(self._working)))
         for kept in list(self._kept.values()):
-            for frame in kept:
-                connection.send(frame)
+            kept.send(connection)
+
+    def serves(self, connection: Connection) -> bool:
+        """Whether this is the server of now."""
+        return self._server is connection
 
     def detach(self, connection: Connection) -> None:
         if self._server is connection:
             self._server = None
+            self.paced(False)
+
+    def paced(self, keeps_up: bool) -> None:
+        """A server takes what is sent, or does not."""
+        if not keeps_up:
             self.writable.clear()
+            return
+        self.writable.set()
+        for flow in self._flows.values():
+            flow.changed()
 
     def receive(self, kind: int, payload: bytes) -> None:
         header, data = frames.split_control(payload)
         if kind == frames.INPUT:
-            self._accept(header, data)
+            self._accept([(header, data)])
+        elif kind == frames.BATCH:
+            self._accept(_cut(header["inputs"], data))
+        elif kind == frames.PART:
+            self._parts.setdefault(header["id"], []).append(data)
         elif kind == frames.CANCEL:
             self.on_cancel(header["id"])
+        elif kind == frames.TAKEN:
+            self._taken(header["id"], int(header["items"]))
         elif kind == frames.ACK:
             self._kept.pop(header["id"], None)
-            self._kept_bytes.pop(header["id"], None)
             self._wake()
         elif kind == frames.STOP:
             self.stop(float(header.get("grace_s", 0.0)))
         else:
             raise frames.ProtocolError(f"unexpected control frame {kind}")
+
+    def flow(self, input_id: str, flow: Flow) -> None:
+        """The pace of a generator that begins."""
+        self._flows[input_id] = flow
 
     def stop(self, grace_s: float) -> None:
         """Take no more inputs (a server gives them to another container) and finish those that are here."""
@@ -79,13 +106,22 @@ class Control:
 
     def item(self, input_id: str, index: int, data_format: int, data: bytes) -> None:
         """One item of a generator. ``index`` counts from 1."""
-        header = {"id": input_id, "index": index, "data_format": data_format}
-        self._keep(input_id, frames.control(frames.ITEM, header, data))
+        if input_id not in self._working:
+            return  # its output is given: it was cancelled
+        frame = frames.control(frames.ITEM, {"id": input_id, "index": index, "data_format": data_format}, data)
+        self._kept.setdefault(input_id, _Kept(input_id)).add(index, frame)
+        if self._server is not None:
+            self._server.send(frame)
 
-    def output(self, header: dict[str, Any], data: bytes) -> None:
-        """The end of an input: its OUTPUT frame."""
-        self._working.pop(header["id"], None)
-        self._keep(header["id"], frames.control(frames.OUTPUT, header, data), last=True)
+    def output(self, header: dict[str, Any], data: bytes, pieces: bool = False) -> None:
+        """The end of an input: its OUTPUT frame, after the payload in pieces where the server takes them."""
+        input_id = header["id"]
+        self._working.pop(input_id, None)
+        self._flows.pop(input_id, None)
+        kept = self._kept.setdefault(input_id, _Kept(input_id))
+        kept.end(header, data, pieces)
+        if self._server is not None:
+            kept.send_end(self._server)
         self._wake()
 
     def freed(self) -> None:
@@ -112,26 +148,77 @@ class Control:
             connection.close()
             await connection.gone
 
-    def _accept(self, header: dict[str, Any], data: bytes) -> None:
-        input_id = header["id"]
-        if self._stopping or input_id in self._working or input_id in self._kept:
-            return  # what is here already may be offered again by a restarted server
-        self._working[input_id] = None
-        self.on_input(header, data)
+    def _accept(self, inputs: Inputs) -> None:
+        wanted: Inputs = []
+        for header, data in inputs:
+            input_id = header["id"]
+            parts = self._parts.pop(input_id, None)
+            if self._stopping or input_id in self._working or input_id in self._kept:
+                continue  # what is here already may be offered again by a restarted server
+            self._working[input_id] = None
+            wanted.append((header, b"".join([*parts, data]) if parts else data))
+        if wanted:
+            self.on_inputs(wanted)
 
-    def _keep(self, input_id: str, frame: bytes, last: bool = False) -> None:
-        size = self._kept_bytes.get(input_id, 0) + len(frame)
-        if last or size <= _KEEP_BYTES:
-            self._kept.setdefault(input_id, []).append(frame)
-            self._kept_bytes[input_id] = size
-        if self._server is not None:
-            self._server.send(frame)
+    def _taken(self, input_id: str, items: int) -> None:
+        if input_id in self._kept:
+            self._kept[input_id].forget(items)
+        if input_id in self._flows:
+            self._flows[input_id].taken(items)
 
     def _wake(self) -> None:
         waiters, self._quiet = self._quiet, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _cut(headers: list[dict[str, Any]], data: bytes) -> Inputs:
+    """The inputs of a batch, each with its own args."""
+    inputs, start = [], 0
+    for header in headers:
+        end = start + int(header["size"])
+        inputs.append((header, data[start:end]))
+        start = end
+    if start != len(data):
+        raise frames.ProtocolError(f"a batch of {len(data)} bytes whose inputs have {start}")
+    return inputs
+
+
+class _Kept:
+    """What is sent of one input, until it is acknowledged."""
+
+    def __init__(self, input_id: str) -> None:
+        self._input_id = input_id
+        self._items: collections.deque[tuple[int, bytes]] = collections.deque()
+        self._bytes = 0
+        self._end = b""  # the OUTPUT frame
+        self._long = b""  # the payload that goes before it
+
+    def add(self, index: int, frame: bytes) -> None:
+        if self._bytes + len(frame) <= _KEEP_BYTES:
+            self._items.append((index, frame))
+            self._bytes += len(frame)
+
+    def forget(self, taken: int) -> None:
+        """Nobody will ask again for so many first items."""
+        while self._items and self._items[0][0] <= taken:
+            self._bytes -= len(self._items.popleft()[1])
+
+    def end(self, header: dict[str, Any], data: bytes, pieces: bool) -> None:
+        self._long = data if pieces and len(data) > frames.PIECE else b""
+        self._end = frames.control(frames.OUTPUT, header, b"" if self._long else data)
+
+    def send(self, connection: Connection) -> None:
+        for _, frame in self._items:
+            connection.send(frame)
+        self.send_end(connection)
+
+    def send_end(self, connection: Connection) -> None:
+        if self._end and self._long:
+            connection.send_long(self._input_id, self._long, self._end)
+        else:
+            connection.send(self._end)
 
 
 class Connection(asyncio.Protocol):
@@ -142,6 +229,9 @@ class Connection(asyncio.Protocol):
         self._parser = frames.Parser()
         self._transport: asyncio.Transport | None = None
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._senders: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is no subclass of asyncio's
@@ -160,17 +250,35 @@ class Connection(asyncio.Protocol):
         if frame and self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame)
 
+    def send_long(self, input_id: str, payload: bytes, frame: bytes) -> None:
+        """A payload in pieces, as fast as they are taken, then the frame that ends it."""
+        task = asyncio.get_running_loop().create_task(self._send_pieces(input_id, payload, frame))
+        self._senders.add(task)
+        task.add_done_callback(self._senders.discard)
+
+    async def _send_pieces(self, input_id: str, payload: bytes, frame: bytes) -> None:
+        for start in range(0, len(payload), frames.PIECE):
+            await self._drained.wait()
+            self.send(frames.control(frames.PART, {"id": input_id}, payload[start : start + frames.PIECE]))
+        self.send(frame)
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
 
     def pause_writing(self) -> None:
-        self._control.writable.clear()
+        self._drained.clear()
+        if self._control.serves(self):
+            self._control.paced(False)
 
     def resume_writing(self) -> None:
-        self._control.writable.set()
+        self._drained.set()
+        if self._control.serves(self):
+            self._control.paced(True)
 
     def connection_lost(self, error: Exception | None) -> None:
+        for task in self._senders:
+            task.cancel()
         self._control.detach(self)
         if not self.gone.done():
             self.gone.set_result(None)

@@ -33,12 +33,20 @@ _LENGTH = struct.Struct(">I")
 MAX_PAYLOAD = 256 * 1024 * 1024  # bytes; a longer one is a protocol error
 
 # Control link, server -> runner
-INPUT = 1  # {id, call_id, method, data_format, attempt}, args bytes
+INPUT = 1  # {id, call_id, method, data_format, attempt, window?, max_result?}, args bytes
 CANCEL = 2  # {id}: reaches user code
 ACK = 3  # {id}: output is safe, forget it
 STOP = 4  # {grace_s}: finish what you have, run exit hooks, exit 0
-BATCH = 5  # {inputs: [an INPUT header each, plus size]}, their args joined: one call of a batched function for them all;
+BATCH = (
+    5  # {inputs: [an INPUT header each, plus size]}, their args joined: one call of a batched function for them all;
+)
 #            each input still has an OUTPUT, an ACK and a CANCEL of its own
+TAKEN = 6  # {id, items}: so many items of this generator, in all, were taken by whoever reads them. Counted only for
+#            an input whose header has "window": N; its generator waits while N items (or 8 MiB) are sent and not taken
+# Control link, both directions
+PART = 7  # {id}, bytes: a piece of an input's args, before the INPUT or BATCH that names it, which carries the rest; or
+#           of an output's payload, before its OUTPUT, which carries the rest, if the input's header has "max_result": N
+#           (bytes) and the payload is long. Pieces of different inputs may mix. A lost connection forgets them
 # Control link, runner -> server
 READY = 16  # {web: bool, web_active: int, inputs: [ids still working], timings_ms: {...}}
 FAILED = 17  # {exception, traceback, parts: [n, n, n]}, data + serialized_tb + tb_line_cache: start-up failed
@@ -59,6 +67,7 @@ RESPONSE = 36  # runner -> gateway, see response_head()
 DONE = 37  # runner -> gateway: the application has returned; the slot is free. Payload b"" or an error text
 CREDIT = 38  # reserved: explicit flow control; today the socket's own backpressure is used
 
+PIECE = 4 * 1024 * 1024  # bytes: a long payload travels in PARTs of this size
 WEB_PIECE = 64 * 1024  # bytes: the runner cuts response bodies into pieces no longer than this
 WEB_MAX_PAYLOAD = 1024 * 1024  # bytes: the gateway hangs up on a container that sends a longer frame
 ABORT_CANCEL = b"cancel"  # payload of ABORT when the time allowed is over: cancel the application where that is safe

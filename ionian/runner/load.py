@@ -22,6 +22,7 @@ class Target(NamedTuple):
     is_async: bool
     is_generator: bool
     formats: tuple[int, ...]  # data formats it may answer in
+    is_batched: bool = False  # takes a list for each parameter, and returns one
 
 
 class Service:
@@ -39,8 +40,6 @@ def service(client: Client, launch: Launch) -> Service:
     message = None
     if launch.definition:
         message = client.function_message(Path(launch.definition).read_bytes())
-    if getattr(message, "batch_max_size", None):
-        raise NotBuilt("@modal.batched functions are not served yet")
     with client.importing():
         if launch.is_class:
             return _class_service(client, launch, message)
@@ -57,7 +56,8 @@ def _function_service(client: Client, launch: Launch, message: Any) -> Service:
         found.web = function
     else:
         generator = launch.is_generator or _is_generator(function)
-        found.targets[""] = Target(function, is_async(function), generator, _formats(launch.supported_output_formats))
+        formats = _formats(launch.supported_output_formats)
+        found.targets[""] = Target(function, is_async(function), generator, formats, launch.batch_max_size > 0)
     return found
 
 
@@ -76,7 +76,8 @@ def _class_service(client: Client, launch: Launch, message: Any) -> Service:
     for name, method in client.methods(instance).items():
         if name not in web:
             formats = _formats(launch.supported_output_formats)
-            found.targets[name] = Target(method, is_async(method), _is_generator(method), formats)
+            batched = launch.batch_max_size > 0
+            found.targets[name] = Target(method, is_async(method), _is_generator(method), formats, batched)
     if launch.web is not None:
         if len(web) != 1:
             raise NotBuilt(f"classes with {len(web)} web methods are not served yet: {', '.join(web)}")

@@ -100,13 +100,14 @@ def _serve(client: Client, launch: spec.Launch, listener: socket.socket, clock: 
 
 def _serve_calls(client: Client, launch: spec.Launch, service: Any, listener: socket.socket, clock: Clock) -> None:
     from .concurrent import Concurrent
-    from .invoke import Call, Invoker
+    from .invoke import Invoker
+    from .job import Call, Job
     from .serial import Serial
     from .station import GRACE_S, Station, Stopping
 
     loop = asyncio.new_event_loop()
     _hooks(service.enter, loop)
-    control = Control(on_input=lambda header, data: None, on_cancel=lambda name: None, on_stop=lambda grace: None)
+    control = Control(on_inputs=lambda inputs: None, on_cancel=lambda name: None, on_stop=lambda grace: None)
     station = Station(control)
     invoker = Invoker(client, service.targets)
     work: Any
@@ -114,17 +115,27 @@ def _serve_calls(client: Client, launch: spec.Launch, service: Any, listener: so
         work = Concurrent(client, invoker, station, loop, launch.max_concurrent_inputs)
     else:
         work = Serial(client, invoker, station, loop)
-    control.on_input = lambda header, data: work.submit(Call.of(header, data))
+    control.on_inputs = lambda inputs: work.submit(Job([Call.of(header, data) for header, data in inputs]))
     control.on_cancel = work.cancel
     control.on_stop = Stopping(work.stop, work.cancel_all)
     greet = _greeter(clock)
     control.greeting = lambda working: greet({"web": False, "web_active": 0, "inputs": working})
     signal.signal(signal.SIGTERM, lambda number, frame: station.post(control.stop, GRACE_S))
+    os.register_at_fork(after_in_child=_forget_signals)
     clock.start()
     station.start(listener)
     work.run()
     _exit_hooks(service.exit, loop)
     station.finish()
+
+
+def _forget_signals() -> None:
+    """A child that user code forks is ended by signals as any process is; it must not act for the container."""
+    package = __name__.partition(".")[0]
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        owner = getattr(signal.getsignal(number), "__module__", None) or ""
+        if owner.partition(".")[0] == package:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def _greeter(clock: Clock) -> Callable[[dict[str, Any]], bytes]:
@@ -188,7 +199,7 @@ async def _deliver(frame: bytes, listener: socket.socket) -> None:
         delivered.set()
         return frame
 
-    control = Control(on_input=lambda header, data: None, on_cancel=lambda name: None, on_stop=lambda grace: None)
+    control = Control(on_inputs=lambda inputs: None, on_cancel=lambda name: None, on_stop=lambda grace: None)
     control.on_stop = lambda grace: delivered.set()
     control.greeting = greet
     link = Link(control.connect)

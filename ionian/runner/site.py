@@ -65,7 +65,7 @@ async def serve(
     ``ready`` is called when the application has started; what is raised before is a failed start.
     """
     stopped = asyncio.Event()
-    control = Control(on_input=lambda header, data: None, on_cancel=lambda name: None, on_stop=lambda grace: None)
+    control = Control(on_inputs=lambda inputs: None, on_cancel=lambda name: None, on_stop=lambda grace: None)
     link = Link(control.connect)
     server = WebServer(
         app,

@@ -42,6 +42,7 @@ class Launch:
     serialized: bool = False
     web: Web | None = None
     max_concurrent_inputs: int = 1
+    batch_max_size: int = 0  # inputs of one call of a batched function at most; 0: not batched
     timeout_s: int = 300
     supported_output_formats: tuple[int, ...] = ()
     code_root: str = "/root"  # the user's code and working directory
@@ -50,6 +51,7 @@ class Launch:
     accel_path: str = ""  # holds uvloop, for the runner's own use
     compat: bool = False  # give retired names back to the user's code
     definition: str = ""  # file with the client's Function message; needed for serialized functions
+    layout: str = ""  # file with the objects of the app, as JSON: see handles.py
     params: str = ""  # file with the serialized class parameters of a bound class
     server_url: str = ""
     environment_name: str = ""

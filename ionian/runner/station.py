@@ -11,6 +11,8 @@ from typing import Any
 
 from . import environment
 from .control import Control
+from .flow import Flow
+from .job import Call, Job, Output
 from .link import Link
 
 ACK_WAIT_S = 3.0  # at exit: how long a finished output may wait for a server to take it
@@ -35,6 +37,22 @@ class Station:
     def post(self, function: Callable[..., None], *args: Any) -> None:
         """Call on the link's loop, in order, from any thread."""
         self.loop.call_soon_threadsafe(function, *args)
+
+    def flow(self, call: Call) -> Flow:
+        """The pace of a generator's input; its items leave through it."""
+
+        def send(index: int, data_format: int, data: bytes) -> None:
+            self.post(self.control.item, call.input_id, index, data_format, data)
+
+        flow = Flow(call.window, self.control.writable, send)
+        self.post(self.control.flow, call.input_id, flow)
+        return flow
+
+    def give(self, job: Job, outputs: list[Output]) -> None:
+        """Report those outputs that nobody has given yet. With the job's guard held."""
+        limits = {input_id: call.max_result for input_id, call in job.live.items()}
+        for header, payload in job.left(outputs):
+            self.post(self.control.output, header, payload, limits[header["id"]] > 0)
 
     def wait(self, work: Coroutine[Any, Any, None]) -> None:
         """Run on the link's loop and wait for the end, from another thread."""

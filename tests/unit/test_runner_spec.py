@@ -82,7 +82,7 @@ def test_every_new_server_gets_what_no_server_acknowledged(steps: list[tuple[str
     """Whatever happens, a new server is sent exactly the frames that are not acknowledged, in order."""
 
     async def play() -> None:
-        control = Control(on_input=lambda h, d: None, on_cancel=lambda i: None, on_stop=lambda g: None)
+        control = Control(on_inputs=lambda i: None, on_cancel=lambda i: None, on_stop=lambda g: None)
         control.greeting = lambda working: frames.control(frames.READY, {})
         working: set[str] = set()
         kept: dict[str, list[tuple[int, str]]] = {}

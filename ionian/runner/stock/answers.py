@@ -9,7 +9,7 @@ from .. import frames
 from ..spec import Launch
 from . import wire
 from .blobs import Blobs
-from .desk import Desk
+from .desk import Desk, Job
 
 
 class Answers:
@@ -43,6 +43,7 @@ class Answers:
             "FunctionGetSerialized": self._serialized,
             "AppGetObjects": self._objects,
             "BlobCreate": self._blob_create,
+            "BlobGet": self._blob_get,
             "TaskResult": self._task_result,
         }
 
@@ -57,21 +58,26 @@ class Answers:
         await stream.send_message(response)
 
     async def _get_inputs(self, request: Any, stream: Any) -> None:
-        job = await self._desk.next()
+        jobs = await self._desk.next()
         response = self._api.FunctionGetInputsResponse()
-        if job is None:
+        if not jobs:
             response.inputs.add(kill_switch=True)
-        else:
-            given = self._api.FunctionInput(args=job.args, data_format=job.data_format, method_name=job.method)
-            item = wire.message(
-                self._api.FunctionGetInputsItem,
-                input_id=job.input_id,
-                input=given,
-                function_call_id=job.call_id,
-                retry_count=job.attempt,
-            )
-            response.inputs.append(item)
+        response.inputs.extend(self._input(job) for job in jobs)
         await stream.send_message(response)
+
+    def _input(self, job: Job) -> Any:
+        given = self._api.FunctionInput(data_format=job.data_format, method_name=job.method)
+        if len(job.args) > wire.MAX_INLINE_BYTES:
+            given.args_blob_id = self._blobs.hold(job.args)
+        else:
+            given.args = job.args
+        return wire.message(
+            self._api.FunctionGetInputsItem,
+            input_id=job.input_id,
+            input=given,
+            function_call_id=job.call_id,
+            retry_count=job.attempt,
+        )
 
     async def _put_outputs(self, request: Any, stream: Any) -> None:
         for item in request.outputs:
@@ -84,7 +90,8 @@ class Answers:
         for chunk in request.data_chunks:
             if chunk.data_blob_id:
                 chunk.data = self._blobs.take(chunk.data_blob_id)
-            if job is not None:
+            if job is not None and chunk.index > job.chunks:
+                job.chunks = chunk.index
                 await job.chunk(chunk)
         await stream.send_message(self._empty())
 
@@ -124,6 +131,10 @@ class Answers:
         if hasattr(response, "upload_urls"):
             response.upload_urls.items.append(url)
         await stream.send_message(response)
+
+    async def _blob_get(self, request: Any, stream: Any) -> None:
+        url = self._blobs.url(request.blob_id)
+        await stream.send_message(self._api.BlobGetResponse(download_url=url))
 
     async def _task_result(self, request: Any, stream: Any) -> None:
         result = request.result

@@ -19,6 +19,8 @@ from typing import Any
 
 from .. import alias, environment, frames
 from ..control import Control
+from ..flow import Flow
+from ..job import Call
 from ..link import Link
 from ..spec import NEWEST_KNOWN, Launch, is_newer
 from ..station import GRACE_S, Stopping, finish
@@ -115,8 +117,8 @@ class _Parent:
         return await asyncio.create_subprocess_exec(*command, env=env, start_new_session=True)
 
     async def _serve(self, function: Any, listener: socket.socket, ended: asyncio.Future[int]) -> int:
-        control = Control(on_input=lambda header, data: None, on_cancel=self._desk.cancel, on_stop=lambda grace: None)
-        control.on_input = lambda header, data: self._desk.submit(self._job(control, header, data))
+        control = Control(on_inputs=lambda inputs: None, on_cancel=self._desk.cancel, on_stop=lambda grace: None)
+        control.on_inputs = lambda inputs: self._desk.submit(*(self._job(control, *one) for one in inputs))
         link = Link(control.connect)
         stopped = asyncio.Event()
         web = self._web(function, control) if self._launch.web is not None else None
@@ -157,26 +159,32 @@ class _Parent:
         )
 
     def _job(self, control: Control, header: dict[str, Any], args: bytes) -> Job:
-        input_id = header["id"]
+        call = Call.of(header, args)
+        limit = max(call.max_result, _TOO_LARGE)
 
         async def output(item: Any) -> None:
-            control.output(*_output(item))
+            control.output(*_output(item, limit), call.max_result > 0)
+
+        flow = Flow(
+            call.window, control.writable, lambda index, form, data: control.item(call.input_id, index, form, data)
+        )
+        control.flow(call.input_id, flow)
 
         async def chunk(data: Any) -> None:
-            while not control.writable.is_set():
-                await asyncio.sleep(0.01)
-            control.item(input_id, data.index, data.data_format, data.data)
+            await flow.room()
+            flow.send(data.index, data.data_format, data.data)
 
         return Job(
-            input_id=input_id,
-            call_id=header.get("call_id", ""),
-            method=header.get("method", ""),
-            data_format=int(header.get("data_format") or PICKLE),
+            input_id=call.input_id,
+            call_id=call.call_id,
+            method=call.method,
+            data_format=call.data_format,
             args=args,
             attempt=int(header.get("attempt") or 0),
             output=output,
             chunk=chunk,
-            dropped=lambda: control.output({"id": input_id, "status": TERMINATED, "parts": [0, 0, 0]}, b""),
+            dropped=lambda: control.output({"id": call.input_id, "status": TERMINATED, "parts": [0, 0, 0]}, b""),
+            release=flow.release,
         )
 
 
@@ -187,12 +195,12 @@ async def _either(ended: asyncio.Future[Any], other: Coroutine[Any, Any, Any]) -
     task.cancel()
 
 
-def _output(item: Any) -> tuple[dict[str, Any], bytes]:
+def _output(item: Any, limit: int) -> tuple[dict[str, Any], bytes]:
     """An OUTPUT frame's header and payload."""
     header, payload = failure_parts(item.result)
     status = item.result.status
-    if len(payload) > _TOO_LARGE:
-        text = f"the result has {len(payload)} bytes; the limit is {_TOO_LARGE}"
+    if len(payload) > limit:
+        text = f"the result has {len(payload)} bytes; the limit is {limit}"
         status, payload = 2, b""
         header = {"exception": text, "traceback": "", "parts": [0, 0, 0]}
     fields = {
