@@ -33,7 +33,8 @@ class Control:
         self.on_inputs = on_inputs
         self.on_cancel = on_cancel
         self.on_stop = on_stop
-        self.greeting: Callable[[list[str]], bytes] = lambda working: b""  # first frame for every new server
+        # First frame for every new server: of these inputs an output follows, and no other was ever received.
+        self.greeting: Callable[[list[str]], bytes] = lambda working: b""
         self.writable = threading.Event()  # a server is connected and keeps up: generators may go on
         self._server: Connection | None = None
         self._stopping = False
@@ -53,7 +54,7 @@ class Control:
         self._server = connection
         self._parts.clear()
         self.paced(True)
-        connection.send(self.greeting(list(self._working)))
+        connection.send(self.greeting(list({**self._working, **self._kept})))
         for kept in list(self._kept.values()):
             kept.send(connection)
 

@@ -48,7 +48,8 @@ PART = 7  # {id}, bytes: a piece of an input's args, before the INPUT or BATCH t
 #           of an output's payload, before its OUTPUT, which carries the rest, if the input's header has "max_result": N
 #           (bytes) and the payload is long. Pieces of different inputs may mix. A lost connection forgets them
 # Control link, runner -> server
-READY = 16  # {web: bool, web_active: int, inputs: [ids still working], timings_ms: {...}}
+READY = 16  # {web: bool, web_active: int, inputs: [ids whose output is still to come or to be acknowledged],
+#             timings_ms: {...}}. An input that was sent before and is not named was never received.
 FAILED = 17  # {exception, traceback, parts: [n, n, n]}, data + serialized_tb + tb_line_cache: start-up failed
 OUTPUT = 18  # {id, status, data_format, exception, traceback, parts: [n, n, n], started_at, created_at}, the parts
 ITEM = 19  # {id, index, data_format}, one generator item
