@@ -1,4 +1,4 @@
-"""Where a warm ``.remote()`` spends its time: clocks and a profile in the server, wake-ups, the container in samples."""
+"""Where a warm ``.remote()`` spends its time: clocks and a profile in the server, wake-ups, samples of a container."""
 
 from __future__ import annotations
 

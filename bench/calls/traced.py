@@ -11,6 +11,7 @@ import json
 import os
 import pstats
 import signal
+import sqlite3
 import statistics
 import sys
 import time
@@ -22,6 +23,8 @@ from typing import Any
 from ionian import config, server
 from ionian.api.guard import Guard
 from ionian.dispatch.calls import Calls
+from ionian.dispatch.links import ControlLink
+from ionian.runner import frames
 from ionian.state.database import SqliteDatabase
 
 now = time.perf_counter
@@ -53,7 +56,7 @@ class Trace:
 
     def end(self, path: Path) -> None:
         self.on = False
-        ways = (("mapped", "sent"), ("sent", "output"), ("output", "journalled"), ("journalled", "answered"))
+        ways = (("mapped", "sent"), ("sent", "output"), ("output", "answered"))
         legs = defaultdict(list)
         for marks in self.marks.values():
             for one, other in ways:
@@ -88,6 +91,7 @@ def install(trace: Trace) -> None:
     """Put the clocks in."""
     _clock_rpcs(trace)
     _clock_sqlite(trace)
+    _clock_statements(trace)
     _mark_calls(trace)
 
 
@@ -143,26 +147,41 @@ def _clock_sqlite(trace: Trace) -> None:
         setattr(SqliteDatabase, kind, timed(kind, original))
 
 
+def _clock_statements(trace: Trace) -> None:
+    class Clocked(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            began = now()
+            try:
+                return super().execute(sql, parameters)
+            finally:
+                trace.add(f"statement {' '.join(sql.split())[:70]}", began)
+
+    connect = sqlite3.connect
+    sqlite3.connect = lambda *args, **kwargs: connect(*args, factory=Clocked, **kwargs)  # type: ignore[assignment]
+
+
 def _mark_calls(trace: Trace) -> None:
-    begin, output, flush = Calls.begin, Calls.output, Calls.flush
+    send, output = ControlLink.send, Calls.output
 
-    def marked_begin(self: Calls, waiter: Any, slot: Any) -> None:
-        begin(self, waiter, slot)
-        trace.mark(waiter.ref.input_id, "sent")
+    def marked_send(self: ControlLink, kind: int, header: dict[str, Any], payload: bytes = b"") -> None:
+        send(self, kind, header, payload)
+        for one in header.get("inputs", [header]):
+            if kind in (frames.INPUT, frames.BATCH):
+                trace.mark(one["id"], "sent")
 
-    def marked_output(self: Calls, container_id: str, header: Any, payload: bytes, link: Any) -> None:
+    def marked_output(self: Calls, container_id: str, header: dict[str, Any], *rest: Any) -> None:
         trace.mark(header["id"], "output")
-        output(self, container_id, header, payload, link)
+        output(self, container_id, header, *rest)
 
-    async def marked_flush(self: Calls) -> None:
-        batch = [record.input_id for record, *_ in self._outputs]
+    ControlLink.send, Calls.output = marked_send, marked_output  # type: ignore[method-assign]
+    flush = Calls.flush
+
+    async def clocked_flush(self: Calls) -> None:
         began = now()
         await flush(self)
         trace.add("dispatch: flush", began)
-        for input_id in batch:
-            trace.mark(input_id, "journalled")
 
-    Calls.begin, Calls.output, Calls.flush = marked_begin, marked_output, marked_flush  # type: ignore[method-assign]
+    Calls.flush = clocked_flush  # type: ignore[method-assign]
 
 
 def main() -> int:
