@@ -44,6 +44,7 @@ from ionian.state.database import SqliteDatabase
 from ionian.state.migrate import migrate
 from ionian.state.watch import Watch
 
+CHECK_S = 2.0  # seconds that a start may look through its database
 HOUSEKEEPING_S = 20.0  # seconds between looks for what has ended or expired
 log = logging.getLogger("ionian")
 
@@ -138,6 +139,8 @@ async def _run(config: Config, ready: Callable[[], None] | None) -> None:
 async def _running(config: Config) -> AsyncIterator[Server]:
     database = SqliteDatabase(config.database, config.synchronous)
     try:
+        if not database.check(CHECK_S):
+            log.warning("%s is too large to be looked through in %.0f s", config.database, CHECK_S)
         await migrate(database)
         token_id, secret = _token(config)
         await database.write(tokens.replace_first, token_id, secret, time.time())
@@ -235,7 +238,11 @@ async def _housekeeping(context: Context) -> None:
 
 def _broken(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        log.critical("a loop of the server broke; stopping", exc_info=task.exception())
+        error = task.exception()
+        if isinstance(error, IonianError):
+            log.critical("the server cannot go on: %s", error)
+        else:
+            log.critical("a loop of the server broke; stopping", exc_info=error)
         os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -12,7 +12,7 @@ from ionian.api import schedules
 from ionian.config import Config
 from ionian.dispatch.calls import AGAIN_S
 from ionian.dispatch.dispatch import Dispatch
-from ionian.dispatch.failures import ContainerLost
+from ionian.dispatch.failures import ContainerLost, StartFailed
 from ionian.dispatch.pool import Container
 from ionian.engines.engine import ContainerExited, LogsWritten, WorkerLost
 from ionian.engines.local import LocalEngine
@@ -299,7 +299,8 @@ class Server:
             try:
                 await self.prepare(pool.spec)
             except IonianError as error:
-                self.dispatch.start_failed(pool.spec.function_id, error)
+                failed = StartFailed(f"{pool.spec.name} could not start: {error}")
+                self.dispatch.start_failed(pool.spec.function_id, failed)
 
 
 def _record_all(tx: Tx, records: list[OutputRecord]) -> set[str]:

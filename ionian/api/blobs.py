@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from collections.abc import AsyncIterator
@@ -89,7 +90,7 @@ async def _get(ctx: Context, ticket: str) -> HttpAnswer:
     row = await ctx.database.read(blobs.admit, ticket, blobs.GET, ctx.now)
     if not row["stored"]:
         raise NotFound("this blob has not been uploaded")
-    path = ctx.blobs.path(row["sha256"])
+    path = await asyncio.to_thread(ctx.blobs.verified, row["sha256"])
 
     async def chunks() -> AsyncIterator[bytes]:
         with open(path, "rb") as file:

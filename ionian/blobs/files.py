@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ionian.errors import InvalidRequest, IonianError, NotFound, ResourceExhausted
+from ionian.errors import InvalidRequest, NotFound, ResourceExhausted
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -100,14 +100,27 @@ class FileBlobStore:
             raise NotFound(f"blob {sha256} is not in the store")
         return target
 
+    def verified(self, sha256: str) -> Path:
+        """``path``, after comparing the content with the digest. A damaged blob is set aside. Raises NotFound."""
+        path = self.path(sha256)
+        with open(path, "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise self._set_aside(sha256)
+        return path
+
     async def get(self, sha256: str) -> bytes:
-        """The bytes, checked against the digest. Raises NotFound, or IonianError naming the blob when it is damaged."""
+        """The bytes, checked against the digest. A damaged blob is set aside. Raises NotFound."""
         data = await asyncio.to_thread(self.path(sha256).read_bytes)
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise IonianError(
-                f"blob {sha256} is damaged on disk ({self._target(sha256)}); delete that file and deploy again"
-            )
+            raise self._set_aside(sha256)
         return data
+
+    def _set_aside(self, sha256: str) -> NotFound:
+        """Out of the way, so that it can be stored again; kept, for whoever wants to see what became of it."""
+        aside = self._root / "damaged" / sha256
+        aside.parent.mkdir(exist_ok=True)
+        os.replace(self._target(sha256), aside)
+        return NotFound(f"blob {sha256} was damaged on disk; it is set aside as {aside}, send its content again")
 
     async def delete(self, sha256: str) -> None:
         """Remove a blob; absent is fine."""

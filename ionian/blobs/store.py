@@ -19,7 +19,10 @@ class BlobStore(Protocol):
     def path(self, sha256: str) -> Path:
         """The read-only file of a stored blob. Raises NotFound."""
 
+    def verified(self, sha256: str) -> Path:
+        """``path``, after comparing the content with the digest. A damaged blob is set aside. Raises NotFound."""
+
     async def get(self, sha256: str) -> bytes:
-        """The bytes, checked against the digest. Raises NotFound, or IonianError naming the blob when it is damaged."""
+        """The bytes, checked against the digest. A damaged blob is set aside. Raises NotFound."""
 
     async def delete(self, sha256: str) -> None: ...

@@ -10,16 +10,19 @@ from pathlib import Path
 
 from ionian.commands import interpreter, options, running
 from ionian.config import Config
-from ionian.doctor import check, examination
+from ionian.doctor import check, deep, examination
 from ionian.errors import IonianError
 
 
 def run(arguments: list[str], home: str | None) -> int:
     parser = options.parser("doctor")
     parser.add_argument("--json", action="store_true", help="every check as JSON")
+    parser.add_argument("--deep", action="store_true", help="also read all that is kept, and compare checksums")
     parsed = parser.parse_args(arguments)
     config = options.config(home)
     checks = examination.examine(config, interpreter.find(os.environ, Path.cwd()), _serving(config), os.environ)
+    if parsed.deep:
+        checks += deep.checks(config)
     healthy = check.healthy(checks)
     if parsed.json:
         answer = {"healthy": healthy, "checks": [asdict(found) for found in checks]}

@@ -12,7 +12,7 @@ from pathlib import Path
 from ionian.blobs.store import BlobStore
 from ionian.config import Config
 from ionian.errors import InvalidRequest
-from ionian.images import bytecode, chain, copying, hostbase, install, ops, packages, running, uvtool
+from ionian.images import bytecode, chain, copying, hostbase, install, ops, packages, running, sums, uvtool
 from ionian.images.chain import Chain, Step, failed
 from ionian.images.install import Installation, NeedsBuild
 from ionian.images.interpreters import Interpreters
@@ -143,6 +143,7 @@ class Builder:
                             yield line
                     what = type(op).__name__.lower()
                     meta = LayerMeta(what, command, tuple(at.layers), step.packages)
+                    await asyncio.to_thread(sums.write, stage)
                     digest = self._layers.commit(stage, key, meta, force=at.request.force)
                 finally:
                     remove_tree(stage)

@@ -1,11 +1,13 @@
 """Layers on disk: ``layers/DIGEST/tree`` is data that nobody writes to, ``meta.json`` beside it says what it is.
 
 A layer is whole or absent: it is made in a staging directory and renamed. What a crash left is removed when the store
-opens. (File data is not synced: after a power loss, not a kill, a layer may be damaged; ``force_build`` makes it anew.)
+opens. File data is not synced: after a power loss, not a kill, a layer may be damaged. That is noticed by ``sums``, the
+layer is set aside, and the next deploy makes it anew.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -18,9 +20,11 @@ from pathlib import Path
 from ionian.blobs.store import BlobStore
 from ionian.config import Config
 from ionian.errors import InvalidRequest, NotFound
+from ionian.images import sums
 from ionian.model import MountFile
 
 _STAGING = ".staging-"
+DAMAGED = ".damaged-"
 _MODES = {"tmp": 0o1777, "var/tmp": 0o1777, "root": 0o700}  # a layer's directory gives its mode to the one below
 
 
@@ -42,6 +46,8 @@ class Layers:
     def __init__(self, config: Config) -> None:
         self.root = config.layers
         self._mounts = config.home / "mounts"
+        self._cache = config.uv_cache
+        self._checked: set[str] = set()
 
     def clean(self) -> None:
         """Remove what a crash left half-made. Only before anything is being made."""
@@ -60,6 +66,27 @@ class Layers:
         if not self.has(digest):
             raise NotFound(f"image layer {digest[:12]} is not on this machine; deploy again to build it")
         return self.root / digest / "tree"
+
+    def checked(self, digest: str) -> Path:
+        """``path`` of a layer about to be used: at its first use, its files are those that it was made of, by size.
+
+        One that is damaged is set aside: containers may still have it. Raises NotFound naming the file.
+        """
+        path = self.path(digest)
+        if digest not in self._checked:
+            if found := sums.misfit(path.parent):
+                forget_cached(self._cache, path / found)
+                self.set_aside(path.parent)
+                raise NotFound(
+                    f"image layer {digest[:12]} was damaged on disk ({found}) and is set aside; "
+                    "deploy again to build it"
+                )
+            self._checked.add(digest)
+        return path
+
+    def set_aside(self, path: Path) -> None:
+        """Take a damaged layer or mount out of use, without touching its files."""
+        os.rename(path, path.with_name(f"{DAMAGED}{path.name}-{secrets.token_hex(4)}"))
 
     def meta(self, digest: str) -> LayerMeta:
         """Raises NotFound."""
@@ -90,8 +117,10 @@ class Layers:
         digest = f"{key[:48]}{secrets.token_hex(8)}" if force and self.has(key) else key
         files, size = _weigh(stage / "tree")
         record = asdict(meta) | {"files": files, "bytes": size}
+        if not (stage / sums.NAME).exists():
+            sums.write(stage)
         for entry in stage.iterdir():
-            if entry.name != "tree":
+            if entry.name not in ("tree", sums.NAME):
                 remove_tree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         _write_synced(stage / "meta.json", json.dumps(record, indent=1))
         if self.has(digest):
@@ -110,8 +139,14 @@ class Layers:
         return self._mounts / digest
 
     def mount_layer(self, files: Sequence[MountFile], digest: str, blobs: BlobStore) -> Path:
-        """The tree of a client mount, made when it is not there. Raises NotFound naming a file without content."""
+        """The tree of a client mount, made when it is not there. Raises NotFound naming a file without content.
+
+        At its first use the files of one that is there are compared with their digests; a damaged one is made anew.
+        """
         final = self.mount_path(digest)
+        if digest not in self._checked and final.is_dir() and not _intact(final, files):
+            self.set_aside(final)
+        self._checked.add(digest)
         if final.is_dir():
             return final
         stage = self._mounts / (_STAGING + secrets.token_hex(8))
@@ -120,10 +155,26 @@ class Layers:
             stage.chmod(0o755)
             for file in files:
                 place(stage, file, blobs)
-            os.rename(stage, final)
+            try:
+                os.rename(stage, final)
+            except OSError:
+                if not final.is_dir():  # else somebody has made it meanwhile
+                    raise
         finally:
             remove_tree(stage)
         return final
+
+
+def forget_cached(cache: Path, file: Path) -> None:
+    """uv's cache may share a damaged file with a layer, as a hard link: what it was unpacked to is removed there."""
+    if not file.exists() or os.lstat(file).st_nlink == 1:
+        return
+    same = os.lstat(file)
+    for unpacked in cache.glob("archive-*/*"):
+        for folder, _, names in os.walk(unpacked):
+            if any(os.path.samestat(same, os.lstat(os.path.join(folder, name))) for name in names):
+                remove_tree(unpacked)
+                return
 
 
 def inside(tree: Path, path: str) -> Path:
@@ -137,11 +188,9 @@ def inside(tree: Path, path: str) -> Path:
 def place(tree: Path, file: MountFile, blobs: BlobStore, mode: int = 0) -> None:
     """Put one file of a mount into ``tree``: a hard link of its blob where that will do, else a copy."""
     try:
-        source = blobs.path(file.sha256)
+        source = blobs.verified(file.sha256)
     except NotFound as error:
-        raise NotFound(
-            f"the content of {file.path} was never uploaded (SHA-256 {file.sha256}); deploy again"
-        ) from error
+        raise NotFound(f"the content of {file.path} is not on this machine: {error}; deploy again") from error
     target = inside(tree, file.path)
     make_parents(tree, target)
     wanted = ((mode or file.mode or 0o644) & 0o777) | 0o444
@@ -154,6 +203,18 @@ def place(tree: Path, file: MountFile, blobs: BlobStore, mode: int = 0) -> None:
             pass  # another file system, or too many links
     shutil.copyfile(source, target)
     target.chmod(wanted)
+
+
+def _intact(tree: Path, files: Sequence[MountFile]) -> bool:
+    """Whether each of these files has its content in ``tree``."""
+    try:
+        for file in files:
+            with open(inside(tree, file.path), "rb") as content:
+                if hashlib.file_digest(content, "sha256").hexdigest() != file.sha256:
+                    return False
+    except OSError:
+        return False
+    return True
 
 
 def make_parents(tree: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,6 +61,10 @@ class _SqliteTx:
 
     def many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
         self._connection.executemany(sql, rows)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:300]
 
 
 _NEW = "restore a copy of it, or move it away to begin anew (apps must then be deployed again)"
@@ -201,6 +206,26 @@ class SqliteDatabase:
             finally:
                 if self._reader.in_transaction:
                     self._reader.execute("ROLLBACK")
+
+    def check(self, limit_s: float) -> bool:
+        """Look through the whole file for damage. False: the time was over before the end.
+
+        Raises FailedPrecondition naming what is wrong. Content that was changed and still has its form is not noticed.
+        """
+        end = time.monotonic() + limit_s
+        self._reader.set_progress_handler(lambda: time.monotonic() > end, 10_000)
+        try:
+            with self._explained():
+                found = [str(next(iter(row.values()))) for row in self._reader.execute("PRAGMA quick_check(3)")]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                return False
+            raise
+        finally:
+            self._reader.set_progress_handler(None, 0)
+        if found != ["ok"]:
+            raise FailedPrecondition(f"{self._path} is damaged: {_line('; '.join(found))}; {_NEW}")
+        return True
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

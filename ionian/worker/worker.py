@@ -158,7 +158,7 @@ class Worker:
     def _layer_paths(self, function: FunctionSpec) -> tuple[Path, ...]:
         compiled = bytecode.current(self._layers, function.layers) if function.layers else None
         digests = (*function.layers, compiled) if compiled else function.layers
-        image = [self._layers.path(digest) for digest in digests]
+        image = [self._layers.checked(digest) for digest in digests]
         mounts = []
         for mount in function.mounts:
             path = self._layers.mount_path(mount.digest)
@@ -236,7 +236,7 @@ class Worker:
         interpreter = await self._interpreters.find(function.python_version)
         await client_layer(self._config, function.runner.client_version, interpreter)
         for digest, files in mounts.items():
-            self._layers.mount_layer(files, digest, self._blobs)
+            await asyncio.to_thread(self._layers.mount_layer, files, digest, self._blobs)
         self._runtime.check(self._layer_paths(function), function.app_id)
 
     def release(self, app_id: str) -> None:

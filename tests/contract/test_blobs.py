@@ -10,7 +10,7 @@ import pytest
 
 from ionian.blobs.files import FileBlobStore
 from ionian.blobs.store import BlobStore
-from ionian.errors import InvalidRequest, IonianError, NotFound, ResourceExhausted
+from ionian.errors import InvalidRequest, NotFound, ResourceExhausted
 from tests.disk import files_up_to
 
 
@@ -63,12 +63,17 @@ async def test_a_full_disk_is_said_and_leaves_nothing(store: BlobStore, tmp_path
     assert await store.get(await store.put(data)) == data
 
 
-async def test_a_damaged_blob_is_named(store: BlobStore) -> None:
+@pytest.mark.parametrize("whole", [False, True])
+async def test_a_damaged_blob_is_named_and_can_be_stored_again(store: BlobStore, whole: bool) -> None:
     sha256 = await store.put(b"hello")
+    assert store.verified(sha256) == store.path(sha256)
     store.path(sha256).chmod(0o644)
     store.path(sha256).write_bytes(b"hellO")
-    with pytest.raises(IonianError, match=sha256):
-        await store.get(sha256)
+    with pytest.raises(NotFound, match=f"blob {sha256} was damaged"):
+        await store.get(sha256) if whole else store.verified(sha256)
+    assert not store.has(sha256)
+    assert await store.put(b"hello") == sha256
+    assert await store.get(sha256) == b"hello"
 
 
 async def test_absent_and_deleted(store: BlobStore) -> None:

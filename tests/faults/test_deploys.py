@@ -1,4 +1,4 @@
-"""Deploys that meet each other, or that are interrupted: what is served is always one version that somebody deployed."""
+"""Deploys that meet each other or are interrupted: what is served is always one version that somebody deployed."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from ionian.blobs.files import FileBlobStore
 from ionian.config import Config
 from ionian.errors import InvalidRequest, NotFound
-from ionian.images import copying, packages, whiteouts
+from ionian.images import copying, packages, sums, whiteouts
 from ionian.images.layers import LayerMeta, Layers
 from ionian.model import MountFile
 
@@ -34,7 +34,7 @@ def test_a_layer_is_whole_or_absent(tmp_path: Path) -> None:
     assert not stage.exists()
     digest = made(layers, "k", "1")
     assert layers.current("k") == digest == "k"
-    assert sorted(os.listdir(layers.path(digest).parent)) == ["meta.json", "tree"]
+    assert sorted(os.listdir(layers.path(digest).parent)) == ["meta.json", "sums.json", "tree"]
     meta = layers.meta(digest)
     assert (meta.command, meta.parents, meta.packages, meta.files, meta.bytes) == ("make", ("parent",), ("a==1",), 1, 1)
     assert not list(layers.root.glob(".staging-*"))
@@ -50,6 +50,51 @@ def test_making_it_twice_keeps_the_first_and_forcing_leaves_both(tmp_path: Path)
     assert layers.current("k") == forced
     assert (layers.path(first) / "file").read_text() == "1"
     assert (layers.path(forced) / "file").read_text() == "3"
+
+
+@pytest.mark.parametrize("damage", ["gone", "shorter", "link", "sums"])
+def test_a_layer_that_has_lost_a_file_is_set_aside_at_its_first_use(tmp_path: Path, damage: str) -> None:
+    stage = (layers := Layers(Config(home=tmp_path))).stage()
+    (stage / "tree" / "folder").mkdir()
+    (stage / "tree" / "folder" / "file").write_text("content")
+    (stage / "tree" / "link").symlink_to("folder")
+    tree = layers.path(layers.commit(stage, "k", META))
+    assert Layers(Config(home=tmp_path)).checked("k") == tree
+    (tree / "folder" / "more").write_text("more files are no damage")
+    assert layers.checked("k") == tree
+    if damage == "gone":
+        (tree / "folder" / "file").unlink()
+    elif damage == "shorter":
+        (tree / "folder" / "file").write_text("cont")
+    elif damage == "link":
+        (tree / "link").unlink()
+    else:
+        (tree.parent / "sums.json").write_text("{")
+    assert sums.damaged(tree.parent)
+    layers = Layers(Config(home=tmp_path))
+    with pytest.raises(NotFound, match=r"layer k was damaged on disk \((folder/file|link|sums\.json)\).*deploy again"):
+        layers.checked("k")
+    assert not layers.has("k")
+    made(layers, "k", "anew")
+    assert layers.checked("k")
+
+
+def test_content_that_has_changed_is_found_when_all_is_read(tmp_path: Path) -> None:
+    layers = Layers(Config(home=tmp_path))
+    tree = layers.path(made(layers, "k", "1"))
+    assert sums.damaged(tree.parent) is None
+    (tree / "file").write_text("2")
+    assert sums.misfit(tree.parent) is None
+    assert sums.damaged(tree.parent) == "file"
+
+
+async def test_a_damaged_mount_is_made_anew(tmp_path: Path) -> None:
+    blobs = FileBlobStore(tmp_path / "blobs")
+    files = [MountFile("/root/run.sh", await blobs.put(b"#!/bin/sh\n"), 0o700)]
+    script = Layers(Config(home=tmp_path)).mount_layer(files, "d", blobs) / "root" / "run.sh"
+    script.write_text("#?")
+    Layers(Config(home=tmp_path)).mount_layer(files, "d", blobs)
+    assert script.read_text() == "#!/bin/sh\n"
 
 
 async def test_a_mount_is_a_tree_that_everybody_can_read(tmp_path: Path) -> None:

@@ -84,6 +84,35 @@ async def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: s
     assert isinstance(caught.value, IonianError)
 
 
+async def test_any_page_that_is_overwritten_is_found_by_a_check(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    database = await _with_things(path)
+    for number in range(30):
+        await database.write(_put, 100 * number)
+    assert database.check(60)
+    database.close()
+    whole = path.read_bytes()
+    for page in range(1, len(whole) // 4096):
+        path.write_bytes(whole[: page * 4096] + b"\xa5" * 4096 + whole[(page + 1) * 4096 :])
+        opened = SqliteDatabase(path)
+        with pytest.raises(FailedPrecondition, match=r"(?s)test\.db.* (damaged|malformed).*begin anew"):
+            opened.check(60)
+        opened.close()
+
+
+async def test_a_check_ends_when_its_time_is_over(tmp_path: Path) -> None:
+    database = await _with_things(tmp_path / "test.db")
+
+    def put_many(tx: Tx) -> None:
+        tx.many("INSERT INTO things (data) VALUES (?)", [(b"x",)] * 50_000)
+
+    await database.write(put_many)
+    assert not database.check(0)
+    assert database.check(60)
+    assert await database.read(_count) == {"n": 50_001}
+    database.close()
+
+
 async def test_writes_of_one_moment_share_a_commit_and_fail_alone(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "d.db")
     try:
