@@ -36,6 +36,7 @@ DOCS = {
     "max_queued": "HTTP requests that may wait per function before 429.",
     "log_segment_bytes": "Size at which a log segment is closed and the next one begins.",
     "result_retention_s": "How long results of calls are kept.",
+    "crash_requeue": "Run an input again whose container was lost, with backoff, whatever its retries say (yes or no).",
     "synchronous": "SQLite synchronous level: NORMAL survives kill -9, FULL survives power loss.",
 }
 
@@ -66,6 +67,7 @@ class Config:
     max_queued: int = 10_000
     log_segment_bytes: int = 16 * 1024**2
     result_retention_s: int = 7 * 24 * 3600
+    crash_requeue: str = "no"
     synchronous: str = "NORMAL"
 
     @property
@@ -75,6 +77,10 @@ class Config:
     @property
     def token_file(self) -> Path:
         return self.home / "token.json"
+
+    @property
+    def container_key_file(self) -> Path:
+        return self.home / "container.key"
 
     @property
     def blobs(self) -> Path:
@@ -173,6 +179,8 @@ def _check(config: Config) -> None:
         raise InvalidRequest(f"setting port={config.port} is not a port: 0 (a free one) to {_HIGHEST_PORT}")
     if len(config.workspace) > _WORKSPACE_LIMIT:
         raise InvalidRequest(f"setting workspace has {len(config.workspace)} characters, over {_WORKSPACE_LIMIT}")
+    if config.crash_requeue not in ("yes", "no"):
+        raise InvalidRequest(f"setting crash_requeue={config.crash_requeue!r} is neither yes nor no")
     if config.runner not in RUNNERS:
         raise InvalidRequest(f"setting runner={config.runner!r} is none of {', '.join(RUNNERS)}")
 

@@ -84,6 +84,24 @@ class Scaling:
 
 
 @dataclass(frozen=True, slots=True)
+class Retries:
+    """How often a failed input is tried again, and after how long (the client's ``Retries``)."""
+
+    max_retries: int = 0
+    backoff: float = 1.0  # each delay is this many times the one before
+    initial_delay_s: float = 1.0
+    max_delay_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """Dynamic batching: a call of the function gets up to ``max_size`` inputs, and waits ``linger_s`` for them."""
+
+    max_size: int
+    linger_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class WebSettings:
     kind: WebKind
     method: str = "GET"
@@ -152,6 +170,9 @@ class FunctionSpec:
     image_workdir: str = ""
     definition: bytes = field(default=b"", repr=False)  # the client's Function message, opaque here
     block_network: bool = False
+    retries: Retries = Retries()
+    batching: Batching | None = None
+    max_inputs: int = 0  # a container takes so many inputs in its life; 0: no limit
 
 
 def spec_key(spec: FunctionSpec) -> str:
@@ -169,6 +190,7 @@ class ContainerSpec:
     app_id: str
     function: FunctionSpec
     env: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # includes secrets: never logged
+    layout: str = field(default="", repr=False)  # the objects of its app, as JSON: see ``runner/handles.py``
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +203,46 @@ class RunningContainer:
     socket: str  # path of its unix socket
     started_at: float  # unix seconds
     spec_key: str  # ``spec_key`` of the function it runs
+
+
+@dataclass(frozen=True, slots=True)
+class ExecSpec:
+    """A command to run inside a running container, beside its program."""
+
+    container_id: str
+    exec_id: str  # the same id again is the same command
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # over the container's own
+    cwd: str = ""  # absolute; empty: the container's
+    terminal: tuple[int, int] | None = None  # rows and columns; None: pipes
+    stdout: bool = True  # False: nobody will read it
+    stderr: bool = True
+    timeout_s: float | None = None  # killed then
+
+
+@dataclass(frozen=True, slots=True)
+class ExecChunk:
+    """A piece of a command's output. ``last``: nothing comes after it."""
+
+    data: bytes = field(repr=False)
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExecEnd:
+    """How a command ended. ``code`` is 128 + ``signal`` after a signal."""
+
+    code: int
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecStdin:
+    """How far the input of a command is. ``turn`` is for who writes next: whoever wrote before is told to stop."""
+
+    written: int  # bytes
+    closed: bool
+    turn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +267,7 @@ class FunctionView:
     queued: int
     oldest_wait_s: float = 0.0  # how long the first of the queue has waited
     queued_for_s: float = 0.0  # how long the queue has not been empty
+    batch_size: int = 1  # inputs that one slot takes at once
     retired: bool = False  # stopped: drain its containers, start none
     blocked_until: float = 0.0  # start failures back off until then, unix seconds
     startup_timeout_s: int = 300
@@ -233,18 +296,46 @@ Action = StartContainer | StopContainer
 
 
 @dataclass(frozen=True, slots=True)
-class InputRef:
-    """One accepted input, as dispatch needs it. The arguments are inline or a blob, never both."""
+class OpenInput:
+    """An accepted input without an output: what a queue needs of it. Its arguments stay in its row until it runs."""
 
     input_id: str
     call_id: str
     function_id: str
-    index: int
+    attempt: int = 0  # retries so far, under the function's policy
+    crashes: int = 0  # times it began anew because its container was lost, under ``crash_requeue``
+    not_before: float = 0.0  # unix seconds
+    container_id: str = ""  # where it was sent, or was about to be
+
+
+@dataclass(frozen=True, slots=True)
+class InputRef:
+    """An input on its way into a container. The arguments are inline or a blob, never both."""
+
+    input_id: str
+    call_id: str
     method: str  # method name for classes, else ""
     data_format: int  # the client's DataFormat
     args: bytes = field(default=b"", repr=False)
     args_blob: str = ""  # SHA-256
     attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntries:
+    """What dispatch has decided since the last commit. It acts on it when it is written, not before."""
+
+    ends: tuple[OutputRecord, ...] = ()
+    again: tuple[OpenInput, ...] = ()  # to be run once more
+    claims: tuple[tuple[str, str], ...] = ()  # input id, container id: about to be sent
+
+
+@dataclass(frozen=True, slots=True)
+class Journalled:
+    """What the rows say of the entries, in their order. What was cancelled meanwhile is not run."""
+
+    again: tuple[bool, ...] = ()  # still open
+    claimed: tuple[InputRef | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -25,8 +26,8 @@ from grpclib.server import Server as GrpcServer
 from ionian import __version__, internal
 from ionian.api import apps
 from ionian.api.context import Context
-from ionian.api.modules import MODULES
-from ionian.api.servicer import assemble
+from ionian.api.modules import MODULES, ROUTER_MODULES
+from ionian.api.servicer import assemble, assemble_router
 from ionian.blobs.files import FileBlobStore
 from ionian.clock import Jumps, steady
 from ionian.config import Config, make_home, read_token
@@ -39,7 +40,7 @@ from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
 from ionian.services import Server
 from ionian.state import apps as app_rows
-from ionian.state import blobs, calls, tokens
+from ionian.state import blobs, calls, passes, tokens
 from ionian.state.database import SqliteDatabase
 from ionian.state.migrate import migrate
 from ionian.state.watch import Watch
@@ -113,14 +114,31 @@ def _token(config: Config) -> tuple[str, str]:
     if found := read_token(config):
         return found
     made = tokens.mint()
-    temporary = config.token_file.with_suffix(".new")
+    _write_private(config.token_file, json.dumps({"token_id": made[0], "token_secret": made[1]}).encode())
+    return made
+
+
+def _container_key(config: Config) -> bytes:
+    """The key of the containers' tokens, made when there is none. A new one ends the tokens of running containers."""
+    with contextlib.suppress(FileNotFoundError):
+        key = config.container_key_file.read_bytes()
+        if len(key) == passes.KEY_BYTES:
+            return key
+        log.warning("%s is damaged: making a new one", config.container_key_file)
+    key = os.urandom(passes.KEY_BYTES)
+    _write_private(config.container_key_file, key)
+    return key
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """A file that only its owner can read, from its first byte; all of it or nothing."""
+    temporary = path.with_suffix(".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump({"token_id": made[0], "token_secret": made[1]}, file)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(config.token_file)
-    return made
+    temporary.replace(path)
 
 
 async def _run(config: Config, ready: Callable[[], None] | None) -> None:
@@ -177,7 +195,7 @@ async def _running(config: Config) -> AsyncIterator[Server]:
 def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tuple[Server, Gateway, Context]:
     watch, router = Watch(), Router()
     store = FileBlobStore(config.blobs)
-    server = Server(config, database, watch, engine, router)
+    server = Server(config, database, watch, engine, router, _container_key(config))
     server.dispatch = Dispatch(
         clock=steady(),
         load_blob=store.get,
@@ -185,13 +203,14 @@ def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tupl
         items=server.items,
         kill=lambda container_id, reason: server.scheduler.kill(container_id, reason),
         max_queued=config.max_queued,
+        crash_requeue=config.crash_requeue == "yes",
     )
     cores = len(os.sched_getaffinity(0))
     most = config.max_containers or 8 * cores
-    server.scheduler = Scheduler(server.dispatch, engine, server.prepare, server.environment, most, cores)
+    server.scheduler = Scheduler(server.dispatch, engine, server.prepare, server.describe, most, cores)
     server.builds = Builds(config, database, engine, watch)
     context = Context(config, database, watch, store, server)
-    service = GrpcServer([assemble(MODULES, context)])
+    service = GrpcServer([assemble(MODULES, context), assemble_router(ROUTER_MODULES, context)])
     routes = internal.routes(server, context)
     gateway = Gateway(config, router, server.dispatch, routes, grpc=internal.grpc_factory(service))
     return server, gateway, context

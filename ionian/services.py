@@ -8,40 +8,59 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from ionian.api import schedules
+from ionian.api import layouts, schedules
+from ionian.api.context import Inside
 from ionian.config import Config
 from ionian.dispatch.calls import AGAIN_S
 from ionian.dispatch.dispatch import Dispatch
 from ionian.dispatch.failures import ContainerLost, StartFailed
-from ionian.dispatch.pool import Container
+from ionian.dispatch.slot import Container
 from ionian.engines.engine import ContainerExited, LogsWritten, WorkerLost
 from ionian.engines.local import LocalEngine
 from ionian.errors import IonianError, NotFound, ResourceExhausted, Unavailable
 from ionian.gateway.router import Router, WebFunction, app_label
-from ionian.model import FunctionSpec, InputRef, OutputRecord, RunningContainer
+from ionian.model import (
+    ContainerKind,
+    ContainerSpec,
+    FunctionSpec,
+    JournalEntries,
+    Journalled,
+    OpenInput,
+    RunningContainer,
+)
 from ionian.runtimes import gpus
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
-from ionian.state import calls, functions, labels, mounts
+from ionian.state import calls, functions, labels, mounts, passes
 from ionian.state.database import Database, Tx
 from ionian.state.watch import Watch, call_topic, logs_topic
 
 log = logging.getLogger("ionian")
 
-ADOPT_S = 5.0  # how long a container found at start may take to say what it is working on
+LAYOUTS_KEPT = 256
 GRACE_S = 30.0  # seconds for exit hooks of a container that is stopped by name
 
 
 class Server:
     """Everything that lives while the server runs. ``server.py`` makes it and runs its loops."""
 
-    def __init__(self, config: Config, database: Database, watch: Watch, engine: LocalEngine, router: Router) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        watch: Watch,
+        engine: LocalEngine,
+        router: Router,
+        container_key: bytes,
+    ) -> None:
         self.config = config
         self.database = database
         self.watch = watch
         self.engine = engine
         self.router = router
         self.port = config.port
+        self._container_key = container_key
+        self._layouts: dict[tuple[str, int], str] = {}  # by app and version, for versions never change
         self.dispatch: Dispatch
         self.scheduler: Scheduler
         self.builds: Builds
@@ -51,7 +70,7 @@ class Server:
 
     # -- what the API needs (api.context.Services)
 
-    def submit(self, inputs: list[InputRef]) -> None:
+    def submit(self, inputs: list[OpenInput]) -> None:
         self.dispatch.submit(inputs)
 
     def cancel(self, call_id: str, terminate_containers: bool) -> None:
@@ -113,6 +132,13 @@ class Server:
 
     def app_url(self, host: str, app_id: str) -> str:
         return f"{self._reached_as(host)}/_ionian/app/{app_id}"
+
+    @property
+    def execs(self) -> LocalEngine:
+        return self.engine
+
+    def router_url(self, host: str) -> str:
+        return self._reached_as(host)
 
     def _reached_as(self, host: str) -> str:
         """Our address for a client that dialled ``host``."""
@@ -206,10 +232,12 @@ class Server:
 
     # -- what dispatch and scheduler need
 
-    async def journal(self, records: list[OutputRecord]) -> None:
-        """Write outputs, then wake whoever waits for them."""
-        for call_id in await self.database.write(_record_all, records):
+    async def journal(self, entries: JournalEntries) -> Journalled:
+        """Write what dispatch has decided, then wake whoever waits for it."""
+        done = await self.database.write(calls.commit, entries)
+        for call_id in {record.call_id for record in entries.ends}:
             self.watch.notify(call_topic(call_id))
+        return done
 
     def items(self, container_id: str, header: dict[str, Any], payload: bytes) -> None:
         """A container has yielded one item of a generator."""
@@ -242,19 +270,40 @@ class Server:
         for call_id in {item[0] for item in batch}:
             self.watch.notify(call_topic(call_id))
 
-    async def environment(self, spec: FunctionSpec) -> tuple[tuple[str, str], ...]:
-        """Variables of containers beside their image's. A client in there must find this server, and no other."""
-        return (("MODAL_SERVER_URL", self.base_url),)
+    async def describe(self, container_id: str, spec: FunctionSpec) -> ContainerSpec:
+        """What a container is started with. A client in there finds this server, and who it is, in its environment."""
+        token_id, secret = passes.mint(self._container_key, container_id)
+        env = (("MODAL_SERVER_URL", self.base_url), ("MODAL_TOKEN_ID", token_id), ("MODAL_TOKEN_SECRET", secret))
+        layout = await self._layout(spec)
+        return ContainerSpec(container_id, ContainerKind.FUNCTION, spec.app_id, spec, env, layout)
+
+    async def _layout(self, spec: FunctionSpec) -> str:
+        key = spec.app_id, spec.version
+        found = self._layouts.get(key)
+        if found is None:
+            found = await self.database.read(layouts.written, spec.app_id, spec.version, self.url)
+        if spec.version:
+            if len(self._layouts) >= LAYOUTS_KEPT:
+                self._layouts.clear()
+            self._layouts[key] = found
+        return found
+
+    def inside(self, token_id: str, secret: str) -> Inside | None:
+        container_id = passes.container_of(self._container_key, token_id, secret)
+        container = self.dispatch.container(container_id) if container_id else None
+        pool = self.dispatch.pools.get(container.function_id) if container else None
+        if container is None or pool is None:
+            return None
+        return Inside(container.container_id, pool.spec.app_id, pool.spec.environment)
 
     # -- life
 
     async def adopt(self) -> None:
         """Take over the containers a previous server left; end those nobody needs. Then run what it had accepted."""
-        found = await self.engine.running()
-        waits = []
-        for running in found:
+        alive = []
+        for running in await self.engine.running():
             pool = self.dispatch.pools.get(running.function_id)
-            if pool is None or pool.retired or pool.key != running.spec_key:
+            if pool is None or pool.retired:  # one of an older version finishes what it has: the planner drains it
                 await self.engine.stop(running.container_id, GRACE_S)
                 continue
             container = Container(
@@ -263,17 +312,15 @@ class Server:
                 running.spec_key,
                 running.socket,
                 pool.spec.scaling.max_concurrent_inputs,
-                min(running.started_at, self.dispatch.clock()),  # the clock may have been set back meanwhile
+                running.started_at,
             )
+            container.taken = pool.spec.max_inputs  # what it took before is not known: no more
             self.dispatch.started(container)
-            waits.append(self.dispatch.settled(running.container_id))
+            alive.append(container)
+        names = frozenset(container.container_id for container in alive)
+        self.dispatch.calls.restore(await self.database.read(calls.open_inputs), names)
+        for container in alive:
             await self.dispatch.connect(container)
-        if waits:
-            await asyncio.wait(waits, timeout=ADOPT_S)
-        await self.dispatch.calls.flush()
-        working = self.dispatch.calls.running
-        open_inputs = await self.database.read(calls.open_inputs)
-        self.dispatch.submit([ref for ref in open_inputs if ref.input_id not in working])
 
     async def engine_events(self) -> None:
         """Follow the engine. A lost worker is started again; it finds its containers, we take them over."""
@@ -301,12 +348,6 @@ class Server:
             except IonianError as error:
                 failed = StartFailed(f"{pool.spec.name} could not start: {error}")
                 self.dispatch.start_failed(pool.spec.function_id, failed)
-
-
-def _record_all(tx: Tx, records: list[OutputRecord]) -> set[str]:
-    """Journal outputs; the calls they belong to. The rows know: a container only names the input."""
-    recorded = [record.input_id for record in records if calls.record_output(tx, record)]
-    return {str(calls.get_input(tx, input_id)["call_id"]) for input_id in recorded}
 
 
 def _add_all(tx: Tx, items: list[tuple[str, int, int, bytes]]) -> None:

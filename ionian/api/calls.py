@@ -9,7 +9,7 @@ from google.protobuf.empty_pb2 import Empty
 from ionian import wire
 from ionian.api.context import Context
 from ionian.errors import FailedPrecondition, InvalidRequest, Unimplemented
-from ionian.model import InputRef, Status
+from ionian.model import OpenInput, Status
 from ionian.state import apps, blobs, calls, functions
 from ionian.state.calls import NewInput
 from ionian.state.database import Row, Tx
@@ -23,19 +23,13 @@ ITEM_WAIT_S = 55.0  # the client asks again after that
 IDLE_WAIT_S = 0.25  # the same, of a call without open inputs: clients up to 0.73 ask before they know if any will come
 CANCELLED = "the function call was cancelled"
 
-SYNC = (
-    api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC,
-    api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC_LEGACY,
-    api_pb2.FUNCTION_CALL_INVOCATION_TYPE_UNSPECIFIED,
-)
-
 
 async def FunctionMap(ctx: Context, request: api_pb2.FunctionMapRequest) -> api_pb2.FunctionMapResponse:
     """A new call, with its first inputs."""
     news = await _news(ctx, request.pipelined_inputs)
-    policy = await ctx.database.read(_callable, ctx, request)
 
-    def accept(tx: Tx) -> tuple[str, list[tuple[int, str]], list[InputRef]]:
+    def accept(tx: Tx) -> tuple[str, list[tuple[int, str]], list[OpenInput]]:
+        _check_callable(tx, request.function_id)
         call_id, _ = calls.create(
             tx,
             request.function_id,
@@ -50,36 +44,22 @@ async def FunctionMap(ctx: Context, request: api_pb2.FunctionMapRequest) -> api_
     call_id, ids, fresh = await ctx.database.write(accept)
     if fresh:
         ctx.services.submit(fresh)
-    response = api_pb2.FunctionMapResponse(
+    # The policy stays here: all retries are the server's (sync_client_retries_enabled is false, see docs/adr/0010).
+    return api_pb2.FunctionMapResponse(
         function_call_id=call_id,
         pipelined_inputs=_accepted(ids),
         function_call_jwt=call_id,
-        sync_client_retries_enabled=True,
         max_inputs_outstanding=MAX_OUTSTANDING,
     )
-    if policy is not None:
-        response.retry_policy.CopyFrom(policy)
-    return response
 
 
-def _callable(tx: Tx, ctx: Context, request: api_pb2.FunctionMapRequest) -> api_pb2.FunctionRetryPolicy | None:
-    """Raises when this function cannot be called so. Returns its retry policy."""
-    row = functions.current(tx, request.function_id)
-    app = apps.get(tx, functions.get(tx, request.function_id)["app_id"])
+def _check_callable(tx: Tx, function_id: str) -> None:
+    """Raises FailedPrecondition, NotFound when this function cannot be called."""
+    app = apps.get(tx, functions.get(tx, function_id)["app_id"])
     if app["state"] not in apps.SERVING:
         raise FailedPrecondition(f"app {app['description']!r} is not running, so its functions cannot be called")
-    if request.function_id not in apps.layout(tx, app["app_id"]).definition_ids:
-        raise FailedPrecondition(f"function {request.function_id} is not part of the live version of its app")
-    function = api_pb2.Function.FromString(row["definition"])
-    if not function.HasField("retry_policy") or not function.retry_policy.retries:
-        return None
-    on_client = request.function_call_invocation_type in SYNC and wire.retries_on_client(ctx.caller.client_version)
-    if not on_client:
-        raise Unimplemented(
-            f"{function.function_name} has retries=, which this server honours for .remote() and .map() "
-            "of clients since 0.70, but not for .spawn() yet"
-        )
-    return function.retry_policy
+    if function_id not in apps.layout(tx, app["app_id"]).definition_ids:
+        raise FailedPrecondition(f"function {function_id} is not part of the live version of its app")
 
 
 async def _news(ctx: Context, items: Iterable[api_pb2.FunctionPutInputsItem]) -> list[NewInput]:
@@ -118,16 +98,13 @@ async def FunctionFinishInputs(ctx: Context, request: api_pb2.FunctionFinishInpu
 async def FunctionRetryInputs(
     ctx: Context, request: api_pb2.FunctionRetryInputsRequest
 ) -> api_pb2.FunctionRetryInputsResponse:
-    """Failed inputs once more, as their client decided. The output of the earlier attempt is gone."""
+    """Inputs that this server could not run, once more (the JavaScript and Go clients ask so by themselves)."""
 
-    def retry(tx: Tx) -> list[InputRef]:
-        found = (
-            calls.retry(tx, item.input_jwt, item.retry_count or calls.get_input(tx, item.input_jwt)["attempt"] + 1)
-            for item in request.inputs
-        )
-        return [ref for ref in found if ref is not None]
+    def reopen(tx: Tx) -> list[OpenInput]:
+        found = (calls.reopen(tx, item.input_jwt) for item in request.inputs)
+        return [opened for opened in found if opened is not None]
 
-    again = await ctx.database.write(retry)
+    again = await ctx.database.write(reopen)
     if again:
         ctx.services.submit(again)
     return api_pb2.FunctionRetryInputsResponse(input_jwts=[item.input_jwt for item in request.inputs])
@@ -181,7 +158,7 @@ async def _output(ctx: Context, row: Row) -> api_pb2.FunctionGetOutputsItem:
         task_id=row["container_id"],
         input_started_at=row["started_at"],
         output_created_at=row["created_at"],
-        retry_count=row["attempt"],
+        retry_count=0,  # counts the client's own retries: it drops what does not match
     )
 
 

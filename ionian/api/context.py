@@ -7,12 +7,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from ionian.api.anonymous import Anonymous
 from ionian.api.flows import Flows
 from ionian.blobs.store import BlobStore
 from ionian.config import Config
-from ionian.model import FunctionSpec, InputRef, RunningContainer
+from ionian.engines.engine import Execs
+from ionian.model import FunctionSpec, OpenInput, RunningContainer
 from ionian.state.database import Database
 from ionian.state.watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """A container whose own token the caller has shown. It is alive."""
+
+    container_id: str
+    app_id: str
+    environment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +35,13 @@ class Caller:
     client_type: int = 0
     host: str = ""  # the host name that the client dialled
     request_key: str = ""  # the same for every attempt of one request
+    inside: Inside | None = None  # the container that calls; None for everybody else
 
 
 class Services(Protocol):
     """What the API needs of the running server."""
 
-    def submit(self, inputs: list[InputRef]) -> None:
+    def submit(self, inputs: list[OpenInput]) -> None:
         """Inputs are journalled: run them. Their outputs go through ``state.calls.record_output``."""
 
     def cancel(self, call_id: str, terminate_containers: bool) -> None:
@@ -62,6 +74,16 @@ class Services(Protocol):
     async def gpus(self) -> Sequence[str]:
         """The names of the GPUs that functions could run on."""
 
+    def inside(self, token_id: str, secret: str) -> Inside | None:
+        """The living container with this token; None when the secret is wrong or the container has ended."""
+
+    @property
+    def execs(self) -> Execs:
+        """Commands inside running containers."""
+
+    def router_url(self, host: str) -> str:
+        """The address of the command router for a client that dialled ``host``: the same port."""
+
     def containers(self) -> list[RunningContainer]:
         """Containers alive now."""
 
@@ -80,6 +102,7 @@ class Context:
     clock: Callable[[], float] = time.time
     elapsed: Callable[[], float] = time.monotonic  # what measures a wait, whatever the clock does meanwhile
     flows: Flows = field(default_factory=Flows)
+    anonymous: Anonymous = field(default_factory=Anonymous)
 
     def of(self, caller: Caller) -> Context:
         """The same context for one call."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ionian import wire
 from ionian.errors import InvalidRequest
-from ionian.model import Resources, Scaling, WebKind, WebSettings
+from ionian.model import Batching, Resources, Retries, Scaling, WebKind, WebSettings
 from ionian.state.functions import Settings
 from ionian.wire import api_pb2
 
@@ -38,7 +38,26 @@ def settings_of(function: api_pb2.Function, label: str) -> Settings:
         startup_timeout_s=function.startup_timeout_secs or timeout_s,
         supported_output_formats=tuple(function.supported_output_formats),
         block_network=function.block_network,
+        retries=_retries(function.retry_policy),
+        batching=_batching(function),
+        max_inputs=1 if function.single_use_containers else function.max_inputs,
     )
+
+
+def _retries(policy: api_pb2.FunctionRetryPolicy) -> Retries:
+    """``retries=3`` comes as a fixed delay of one second (and with clients that leave out a number, so does ours)."""
+    return Retries(
+        max_retries=policy.retries,
+        backoff=policy.backoff_coefficient or 1.0,
+        initial_delay_s=policy.initial_delay_ms / 1000,
+        max_delay_s=policy.max_delay_ms / 1000 or Retries().max_delay_s,
+    )
+
+
+def _batching(function: api_pb2.Function) -> Batching | None:
+    if not function.batch_max_size:
+        return None
+    return Batching(function.batch_max_size, function.batch_linger_ms / 1000)
 
 
 def _web(config: api_pb2.WebhookConfig, label: str) -> WebSettings | None:

@@ -23,7 +23,11 @@ HONOURED = frozenset(
         "function_type",
         "resources",  # its parts: see RESOURCES
         "webhook_config",  # its parts: see WEB
-        "retry_policy",  # the client retries sync calls; others are refused when called
+        "retry_policy",
+        "max_inputs",
+        "single_use_containers",
+        "batch_max_size",
+        "batch_linger_ms",
         "concurrency_limit",
         "timeout_secs",
         "startup_timeout_secs",
@@ -87,10 +91,6 @@ REFUSED = {
     "block_network": "block_network",
     "network_access": "network rules",
     "untrusted": "restrict_modal_access",
-    "max_inputs": "single-use containers",
-    "single_use_containers": "single-use containers",
-    "batch_max_size": "@modal.batched",
-    "batch_linger_ms": "@modal.batched",
     "i6pn_enabled": "i6pn networking",
     "_experimental_group_size": "@modal.clustered",
     "_experimental_fabric_size": "@modal.clustered",

@@ -1,57 +1,63 @@
-"""Inputs of calls on their way through containers: queued, running, recorded.
+"""Inputs of calls on their way through containers: queued, claimed, running, ended.
 
-An input leaves ``running`` exactly once: by its output, its timeout, its cancellation, or the end of its container.
-An output is acknowledged to the container only after its row is committed, so a killed server loses none.
+Nothing happens before it is written: an input is sent to a container after its claim is committed, an output is
+acknowledged after its row is, a retry waits for both. So a killed server loses no result, and knows what may have run.
+An input leaves ``running`` exactly once, when nothing of it runs any more.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ionian.dispatch import policy
 from ionian.dispatch.failures import ContainerLost, StartFailed
 from ionian.dispatch.links import ControlLink
-from ionian.dispatch.pool import Pool, Slot
-from ionian.errors import IonianError, ResourceExhausted, Unavailable
-from ionian.model import InputRef, OutputRecord, Status
+from ionian.dispatch.pool import Later, Pool, by_loop
+from ionian.dispatch.records import failure, reported
+from ionian.dispatch.running import Running, send
+from ionian.dispatch.slot import Slot
+from ionian.errors import IonianError, NotFound, ResourceExhausted, Unavailable
+from ionian.model import InputRef, JournalEntries, Journalled, OpenInput, OutputRecord, Status
 from ionian.runner import frames
 
 AGAIN_S = 1.0  # seconds between tries to write while the disk is full
+CANCEL_GRACE_S = 5.0  # seconds that user code may take to end after its timeout, before its container is ended
 log = logging.getLogger("ionian.dispatch")
 
-Journal = Callable[[list[OutputRecord]], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class _Running:
-    input: InputRef
-    slot: Slot
-    link: ControlLink
-    deadline: float  # unix seconds
-    timeout_s: float
+Journal = Callable[[JournalEntries], Awaitable[Journalled]]
 
 
 class InputWaiter:
-    """An input in a function's queue."""
+    """An input in a function's queue. Made anew for each attempt."""
 
-    def __init__(self, calls: Calls, pool: Pool, ref: InputRef, since: float) -> None:
+    __slots__ = ("_calls", "input", "pool", "since", "waiting")
+
+    def __init__(self, calls: Calls, pool: Pool, opened: OpenInput, since: float) -> None:
         self._calls = calls
         self.pool = pool
-        self.ref = ref
+        self.input = opened
         self.since = since
-        self.cancelled = False
+        self.waiting = False
 
     def give(self, slot: Slot) -> bool:
-        if self.cancelled:
-            return False
         self._calls.begin(self, slot)
         return True
 
     def fail(self, error: IonianError) -> None:
         self._calls.waiter_failed(self, error)
+
+
+@dataclass(slots=True)
+class _Ending:
+    """An output on its way to the journal, and who waits for its acknowledgement."""
+
+    record: OutputRecord
+    link: ControlLink | None
 
 
 class Calls:
@@ -62,187 +68,297 @@ class Calls:
         clock: Callable[[], float],
         load_blob: Callable[[str], Awaitable[bytes]],
         journal: Journal,
+        pool_of: Callable[[str], Pool],
         link_of: Callable[[str], ControlLink | None],
         kill: Callable[[str, str], None],
+        crash_requeue: bool = False,
+        later: Later = by_loop,
     ) -> None:
         self._clock = clock
         self._load_blob = load_blob
         self._journal = journal
+        self._pool_of = pool_of
         self._link_of = link_of
         self._kill = kill
-        self.running: dict[str, _Running] = {}
-        self.queued: dict[str, InputWaiter] = {}
-        self._outputs: list[tuple[OutputRecord, ControlLink | None]] = []
-        self._recorded = asyncio.Event()
+        self._crash_requeue = crash_requeue
+        self._later = later
+        self.running: dict[str, Running] = {}
+        self._queued: dict[str, dict[str, InputWaiter]] = {}  # by call, by input
+        self._due: list[tuple[float, int, OpenInput]] = []  # waiting for their backoff: when (of the clock), order
+        self._order = 0
+        self._found: dict[str, list[OpenInput]] = {}  # by container: what it was given by a server before this one
+        self._ends: list[_Ending] = []
+        self._again: list[tuple[OpenInput, ControlLink | None]] = []
+        self._claims: list[Running] = []
+        self._decided = asyncio.Event()
         self._loading: set[asyncio.Task[None]] = set()
 
-    def submit(self, pool: Pool, refs: list[InputRef]) -> None:
-        """Queue inputs whose rows are committed."""
+    # -- in
+
+    def submit(self, inputs: Iterable[OpenInput]) -> None:
+        """Queue inputs whose rows are committed. Those of a function that is gone end in a named error."""
         now = self._clock()
-        for ref in refs:
-            waiter = InputWaiter(self, pool, ref, now)
-            self.queued[ref.input_id] = waiter
+        served: dict[str, Pool] = {}
+        for opened in inputs:
+            if opened.not_before > now:
+                self._postpone(opened, now)
+                continue
+            try:
+                pool = served[opened.function_id] = self._pool_of(opened.function_id)
+            except NotFound as error:
+                self._end(failure(opened, Status.INTERNAL_FAILURE, str(error), now))
+                continue
+            waiter = InputWaiter(self, pool, opened, now)
+            self._queued.setdefault(opened.call_id, {})[opened.input_id] = waiter
             pool.enqueue(waiter)
-        pool.serve()
+        for pool in served.values():
+            pool.serve()
+
+    def _postpone(self, opened: OpenInput, now: float) -> None:
+        self._order += 1
+        heapq.heappush(self._due, (opened.not_before, self._order, opened))
+        self._later(opened.not_before - now, self._submit_due)
+
+    def _submit_due(self) -> None:
+        now = self._clock()
+        due = []
+        while self._due and self._due[0][0] <= now:
+            due.append(heapq.heappop(self._due)[2])
+        if due:
+            self.submit(due)
+        elif self._due:  # the timer ran ahead of the clock
+            self._later(self._due[0][0] - now, self._submit_due)
+
+    def restore(self, inputs: Iterable[OpenInput], alive: frozenset[str]) -> None:
+        """Take over what an earlier server had accepted. ``alive``: its containers that run on.
+
+        Those say themselves what they work on, see ``found``; what a container took with it counts as lost.
+        """
+        waiting = []
+        for opened in inputs:
+            if not opened.container_id:
+                waiting.append(opened)
+            elif opened.container_id in alive:
+                self._found.setdefault(opened.container_id, []).append(opened)
+            else:
+                self._lost(opened, ContainerLost(opened.container_id, None, None, False, ""), None)
+        self.submit(waiting)
+
+    def found(self, container_id: str, working: list[str], pool: Pool, slot: Callable[[], Slot]) -> None:
+        """A container that runs on names its inputs; what it was given but never got goes back into the queue."""
+        given = {opened.input_id: opened for opened in self._found.pop(container_id, [])}
+        for input_id in working:
+            opened = given.pop(input_id, None)
+            running = Running(opened or OpenInput(input_id, "", pool.spec.function_id), slot(), pool)
+            running.cancelled = opened is None  # its row has an output: it only takes up a slot until it ends
+            self.running[input_id] = running
+            self._start_clock(running, self._link_of(container_id))
+        self.submit(replace(opened, container_id="") for opened in given.values())
+
+    # -- on the way
 
     def begin(self, waiter: InputWaiter, slot: Slot) -> None:
-        ref = waiter.ref
-        self.queued.pop(ref.input_id, None)
-        link = self._link_of(slot.container_id)
-        if link is None:  # the container vanished between ready and now: its exit event will follow
-            slot.release(broken=True)
-            self.submit(waiter.pool, [ref])
-            return
-        timeout_s = waiter.pool.spec.timeout_s
-        self.running[ref.input_id] = _Running(ref, slot, link, self._clock() + timeout_s, timeout_s)
-        if ref.args_blob:
-            task = asyncio.get_running_loop().create_task(self._send_blob(ref, link))
-            self._loading.add(task)
-            task.add_done_callback(self._loading.discard)
-        else:
-            _send(link, ref, ref.args)
+        """An input has a slot: claim it for the slot's container."""
+        self._unqueue(waiter)
+        running = Running(waiter.input, slot, waiter.pool)
+        self.running[waiter.input.input_id] = running
+        self._claims.append(running)
+        self._decided.set()
 
-    async def _send_blob(self, ref: InputRef, link: ControlLink) -> None:
-        try:
-            args = await self._load_blob(ref.args_blob)
-        except IonianError as error:
-            self._finish(ref, _failure(ref, Status.INTERNAL_FAILURE, str(error), self._clock()), broken=False)
-            return
-        if ref.input_id in self.running:
-            _send(link, ref, args)
+    def _unqueue(self, waiter: InputWaiter) -> None:
+        of_call = self._queued.get(waiter.input.call_id, {})
+        of_call.pop(waiter.input.input_id, None)
+        if not of_call:
+            self._queued.pop(waiter.input.call_id, None)
 
-    def adopt(self, ref: InputRef, slot: Slot, link: ControlLink, timeout_s: float) -> None:
-        """An input that a container has been working on since before this server started."""
-        self.running[ref.input_id] = _Running(ref, slot, link, self._clock() + timeout_s, timeout_s)
+    def _claimed(self, claims: list[Running], refs: Iterable[InputRef | None]) -> None:
+        """The journal has the claims: send the inputs, those with one slot as one batch."""
+        batches: dict[int, list[tuple[Running, InputRef]]] = {}
+        for running, ref in zip(claims, refs, strict=True):
+            link = self._link_of(running.slot.container_id)
+            if ref is None or running.cancelled:
+                self._leave(running, broken=False)
+            elif link is None or running.recalled:  # the container vanished meanwhile, or is about to
+                self._leave(running, broken=True)
+                self.submit([running.input])
+            else:
+                self._start_clock(running, link)
+                batches.setdefault(id(running.slot), []).append((running, ref))
+        for batch in batches.values():
+            if any(ref.args_blob for _, ref in batch):
+                task = asyncio.get_running_loop().create_task(self._send_loaded(batch))
+                self._loading.add(task)
+                task.add_done_callback(self._loading.discard)
+            else:
+                send(batch)
+
+    def _start_clock(self, running: Running, link: ControlLink | None) -> None:
+        running.link = link
+        running.deadline = self._clock() + running.pool.spec.timeout_s
+
+    async def _send_loaded(self, batch: list[tuple[Running, InputRef]]) -> None:
+        """Send inputs whose arguments are blobs."""
+        ready = []
+        for running, ref in batch:
+            try:
+                args = await self._load_blob(ref.args_blob) if ref.args_blob else ref.args
+            except IonianError as error:
+                text = str(error)
+                running.verdict = failure(running.input, Status.INTERNAL_FAILURE, text, self._clock())
+                args = b""
+            ready.append((running, replace(ref, args=args)))
+        here = [(running, ref) for running, ref in ready if self.running.get(ref.input_id) is running]
+        for running, _ in here:
+            if running.cancelled or running.verdict is not None:  # it never began
+                self._close(running, running.verdict, None)
+        send([(running, ref) for running, ref in here if self.running.get(ref.input_id) is running])
+
+    # -- out
 
     def output(self, container_id: str, header: dict[str, Any], payload: bytes, link: ControlLink) -> None:
-        """A container reports the end of an input (perhaps again, after a restart: rows keep the first)."""
-        record = reported(container_id, header, payload)
-        running = self.running.pop(record.input_id, None)
-        self._record(record, link)
-        if running is not None:
-            running.slot.release()
+        """A container reports the end of an input."""
+        running = self.running.get(header["id"])
+        if running is None or running.slot.container_id != container_id:
+            link.send(frames.ACK, {"id": header["id"]})  # its end is known, or it runs elsewhere by now
+            return
+        record = running.verdict or reported(container_id, running.input.call_id, header, payload)
+        self._close(running, record, link)
 
-    def cancel(self, call_id: str, terminate: bool) -> None:
-        """Cancel a call: queued inputs end now, running ones are told. ``terminate`` also ends their containers."""
-        for waiter in [w for w in self.queued.values() if w.ref.call_id == call_id]:
-            waiter.cancelled = True
-            waiter.pool.forget(waiter)
-            del self.queued[waiter.ref.input_id]
-            self._record(_failure(waiter.ref, Status.TERMINATED, "cancelled before it started", self._clock()), None)
-        for running in [r for r in self.running.values() if r.input.call_id == call_id]:
-            running.link.send(frames.CANCEL, {"id": running.input.input_id})
-            if terminate:
-                self._kill(running.slot.container_id, "its input was cancelled with terminate_containers")
+    def _close(self, running: Running, record: OutputRecord | None, link: ControlLink | None) -> None:
+        """Nothing of it runs any more: journal how it ended, or run it again, and free its slot."""
+        if running.cancelled or record is None:
+            if link is not None:
+                link.send(frames.ACK, {"id": running.input.input_id})
+        else:
+            self._ended(running.input, running.pool, record, lost=False, link=link)
+        self._leave(running, broken=False)
+
+    def _leave(self, running: Running, broken: bool) -> None:
+        self.running.pop(running.input.input_id, None)
+        running.slot.release(broken)
+
+    def _ended(
+        self, opened: OpenInput, pool: Pool | None, record: OutputRecord, lost: bool, link: ControlLink | None
+    ) -> None:
+        """One attempt is over. Its function's policy decides whether there is another."""
+        again = None
+        if pool is not None:
+            retries = pool.spec.retries
+            again = policy.again(opened, record.status, lost, retries, self._crash_requeue, self._clock())
+        if again is None:
+            self._end(record, link)
+        else:
+            self._again.append((again, link))
+            self._decided.set()
+
+    def _end(self, record: OutputRecord, link: ControlLink | None = None) -> None:
+        self._ends.append(_Ending(record, link))
+        self._decided.set()
+
+    def _lost(self, opened: OpenInput, reason: ContainerLost, pool: Pool | None) -> None:
+        """Its container ended under it."""
+        if pool is None:
+            try:
+                pool = self._pool_of(opened.function_id)
+            except NotFound:
+                pool = None
+        status = Status.OUT_OF_MEMORY if reason.out_of_memory else Status.FAILURE
+        record = failure(opened, status, str(reason), self._clock(), reason.container_id)
+        self._ended(opened, pool, record, lost=True, link=None)
 
     def waiter_failed(self, waiter: InputWaiter, error: IonianError) -> None:
-        self.queued.pop(waiter.ref.input_id, None)
-        record = _failure(waiter.ref, Status.INTERNAL_FAILURE, str(error), self._clock())
+        """No container will come for it."""
+        self._unqueue(waiter)
+        now = self._clock()
         if isinstance(error, StartFailed):
-            record = error.record(waiter.ref, self._clock())
-        self._record(record, None)
-
-    def reject(self, ref: InputRef, error: IonianError) -> None:
-        """End an input that cannot even be queued."""
-        self._record(_failure(ref, Status.INTERNAL_FAILURE, str(error), self._clock()), None)
+            self._ended(waiter.input, waiter.pool, error.record(waiter.input, now), lost=False, link=None)
+        else:
+            self._end(failure(waiter.input, Status.INTERNAL_FAILURE, str(error), now))
 
     def container_exited(self, container_id: str, reason: ContainerLost) -> None:
-        """Inputs it was working on end in a named error."""
-        status = Status.OUT_OF_MEMORY if reason.out_of_memory else Status.INTERNAL_FAILURE
+        """What it worked on is lost; what it was only about to get waits again."""
         for running in [r for r in self.running.values() if r.slot.container_id == container_id]:
-            self._finish(running.input, _failure(running.input, status, str(reason), self._clock(), container_id))
+            if running.link is None and not running.cancelled:
+                continue  # its claim is on its way: ``_claimed`` finds no link
+            if not running.cancelled:
+                if running.verdict is not None:
+                    self._ended(running.input, running.pool, running.verdict, lost=False, link=None)
+                else:
+                    self._lost(running.input, reason, running.pool)
+            self._leave(running, broken=True)
+        for opened in self._found.pop(container_id, []):
+            self._lost(opened, reason, None)
 
-    def take_back(self, container_id: str) -> list[InputRef]:
-        """The inputs that a container works on, its no longer. Should it still end one, rows keep the first output."""
+    def take_back(self, container_id: str) -> list[OpenInput]:
+        """The inputs that a container works on, its no longer: what it still says of them is not heard."""
         taken = [r for r in self.running.values() if r.slot.container_id == container_id]
         for running in taken:
-            del self.running[running.input.input_id]
-            running.slot.release(broken=True)
-        return [running.input for running in taken]
+            running.recalled = running.link is None
+            if not running.recalled:
+                self._leave(running, broken=True)
+        return [running.input for running in taken if not running.cancelled and not running.recalled]
+
+    def cancel(self, call_id: str, terminate: bool) -> None:
+        """The rows of this call have ended: forget what waits, stop what runs. ``terminate`` also ends containers."""
+        for waiter in self._queued.pop(call_id, {}).values():
+            waiter.pool.forget(waiter)
+        for running in [r for r in self.running.values() if r.input.call_id == call_id]:
+            running.cancelled = True
+            if running.link is not None:
+                running.link.send(frames.CANCEL, {"id": running.input.input_id})
+                if terminate:
+                    self._kill(running.slot.container_id, "its input was cancelled with terminate_containers")
 
     def sweep(self, now: float) -> None:
-        """End inputs whose timeout is over, with their container (user code may ignore a cancel)."""
-        for running in [r for r in self.running.values() if now >= r.deadline]:
+        """Stop inputs whose timeout is over; end the containers of those that do not stop."""
+        for running in [r for r in self.running.values() if now >= min(r.deadline, r.kill_at)]:
+            assert running.link is not None  # only the clock of a sent input runs
+            if now >= running.kill_at:
+                running.kill_at = float("inf")
+                self._kill(running.slot.container_id, "an input ran past its timeout and did not stop")
+                continue
+            running.deadline, running.kill_at = float("inf"), now + CANCEL_GRACE_S
+            text = f"the input ran longer than its timeout of {running.pool.spec.timeout_s:.0f} s"
+            running.verdict = failure(running.input, Status.TIMEOUT, text, now, running.slot.container_id)
             running.link.send(frames.CANCEL, {"id": running.input.input_id})
-            text = f"the input ran longer than its timeout of {running.timeout_s:.0f} s"
-            self._kill(running.slot.container_id, "an input ran past its timeout")
-            self._finish(running.input, _failure(running.input, Status.TIMEOUT, text, now, running.slot.container_id))
 
-    def _finish(self, ref: InputRef, record: OutputRecord, broken: bool = True) -> None:
-        running = self.running.pop(ref.input_id, None)
-        if running is not None:
-            self._record(record, None)
-            running.slot.release(broken)
-
-    def _record(self, record: OutputRecord, link: ControlLink | None) -> None:
-        self._outputs.append((record, link))
-        self._recorded.set()
+    # -- the journal
 
     async def journal_loop(self) -> None:
-        """Write outputs as they come, all that wait in one commit, then acknowledge them. Runs until cancelled."""
+        """Write decisions as they come, all that wait in one commit, then act on them. Runs until cancelled."""
         while True:
-            await self._recorded.wait()
-            self._recorded.clear()
+            await self._decided.wait()
+            self._decided.clear()
             try:
                 await self.flush()
             except (ResourceExhausted, Unavailable) as error:
-                log.error("outputs cannot be written now, trying again: %s", error)
+                log.error("the journal cannot be written now, trying again: %s", error)
                 await asyncio.sleep(AGAIN_S)
-                self._recorded.set()
+                self._decided.set()
 
     async def flush(self) -> None:
-        """Commit and acknowledge every output so far. What cannot be written is kept for the next time."""
-        batch, self._outputs = self._outputs, []
+        """Commit every decision so far and act on it. What cannot be written is kept for the next time."""
+        ends, self._ends = self._ends, []
+        again, self._again = self._again, []
+        claims, self._claims = self._claims, []
+        if not (ends or again or claims):
+            return
         try:
-            if batch:
-                await self._journal([record for record, _ in batch])
+            done = await self._journal(
+                JournalEntries(
+                    tuple(ending.record for ending in ends),
+                    tuple(opened for opened, _ in again),
+                    tuple((running.input.input_id, running.slot.container_id) for running in claims),
+                )
+            )
         except BaseException:
-            self._outputs = batch + self._outputs
+            self._ends, self._again, self._claims = ends + self._ends, again + self._again, claims + self._claims
             raise
-        for record, link in batch:
+        for ending in ends:
+            if ending.link is not None:
+                ending.link.send(frames.ACK, {"id": ending.record.input_id})
+        for opened, link in again:
             if link is not None:
-                link.send(frames.ACK, {"id": record.input_id})
-
-
-def _send(link: ControlLink, ref: InputRef, args: bytes) -> None:
-    header = {
-        "id": ref.input_id,
-        "call_id": ref.call_id,
-        "method": ref.method,
-        "data_format": ref.data_format,
-        "attempt": ref.attempt,
-    }
-    link.send(frames.INPUT, header, args)
-
-
-def reported(container_id: str, header: dict[str, Any], payload: bytes) -> OutputRecord:
-    """What a container says of the end of an input, or of its own start: an OUTPUT or FAILED frame as a record."""
-    sizes = header.get("parts") or [len(payload), 0, 0]
-    data, tb, lines = (payload[sum(sizes[:i]) : sum(sizes[: i + 1])] for i in range(3))
-    return OutputRecord(
-        input_id=header["id"],
-        call_id=header.get("call_id", ""),
-        status=int(header["status"]),
-        data_format=int(header.get("data_format", 1)),
-        data=data,
-        exception=header.get("exception", ""),
-        traceback=header.get("traceback", ""),
-        serialized_tb=tb,
-        tb_line_cache=lines,
-        container_id=container_id,
-        started_at=float(header.get("started_at", 0.0)),
-        created_at=float(header.get("created_at", 0.0)),
-    )
-
-
-def _failure(ref: InputRef, status: Status, text: str, now: float, container_id: str = "") -> OutputRecord:
-    return OutputRecord(
-        input_id=ref.input_id,
-        call_id=ref.call_id,
-        status=int(status),
-        data_format=ref.data_format,
-        exception=text,
-        container_id=container_id,
-        started_at=now,
-        created_at=now,
-    )
+                link.send(frames.ACK, {"id": opened.input_id})
+        self.submit(opened for (opened, _), is_open in zip(again, done.again, strict=True) if is_open)
+        self._claimed(claims, done.claimed)

@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from ionian.dispatch.calls import Calls, Journal, reported
+from ionian.dispatch.calls import Calls, Journal
 from ionian.dispatch.failures import ContainerLost, StartFailed
 from ionian.dispatch.links import ControlLink, connect
-from ionian.dispatch.pool import Container, Pool, Slot
+from ionian.dispatch.pool import Later, Pool, by_loop
+from ionian.dispatch.records import reported
+from ionian.dispatch.slot import Container, Slot
 from ionian.errors import DeadlineExceeded, IonianError, NotFound, ResourceExhausted
-from ionian.model import ContainerState, FunctionSpec, InputRef, Snapshot, Status
+from ionian.model import ContainerState, FunctionSpec, OpenInput, Snapshot, Status
 
 LAST_WORDS_S = 1.0  # seconds that the rest of an ended container's link may take to arrive
 LINGER_S = 5.0  # seconds a program may take to end after it has closed its link
@@ -26,11 +28,12 @@ Items = Callable[[str, dict[str, Any], bytes], None]
 class _RequestWaiter:
     """An HTTP request in a function's queue."""
 
-    __slots__ = ("future", "since")
+    __slots__ = ("future", "since", "waiting")
 
     def __init__(self, future: asyncio.Future[Slot], since: float) -> None:
         self.future = future
         self.since = since
+        self.waiting = False
 
     def give(self, slot: Slot) -> bool:
         if self.future.done():
@@ -54,11 +57,14 @@ class Dispatch:
         items: Items,
         kill: Callable[[str, str], None],
         max_queued: int,
+        crash_requeue: bool = False,
+        later: Later = by_loop,
     ) -> None:
         self.clock = clock
         self.demand = asyncio.Event()
         self.pools: dict[str, Pool] = {}
-        self.calls = Calls(clock, load_blob, journal, self._link_of, kill)
+        self.calls = Calls(clock, load_blob, journal, self._pool, self._link_of, kill, crash_requeue, later)
+        self._later = later
         self._items = items
         self._kill = kill
         self._max_queued = max_queued
@@ -76,7 +82,7 @@ class Dispatch:
         for function_id, spec in live.items():
             pool = self.pools.get(function_id)
             if pool is None:
-                self.pools[function_id] = Pool(spec, self.clock, self.demand.set)
+                self.pools[function_id] = Pool(spec, self.clock, self.demand.set, self._later)
             else:
                 pool.retired = False
                 pool.update(spec)
@@ -131,13 +137,9 @@ class Dispatch:
         future.cancel()
         raise DeadlineExceeded(f"no container of {pool.spec.name} had room within {timeout_s:.0f} s")
 
-    def submit(self, refs: list[InputRef]) -> None:
+    def submit(self, inputs: list[OpenInput]) -> None:
         """Queue accepted inputs. Those of a function that is gone end at once, in a named error."""
-        for ref in refs:
-            try:
-                self.calls.submit(self._pool(ref.function_id), [ref])
-            except NotFound as error:
-                self.calls.reject(ref, error)
+        self.calls.submit(inputs)
 
     # -- containers
 
@@ -170,7 +172,7 @@ class Dispatch:
         """A container has ended and is cleaned up. What it said last may still lie in its link: that comes first."""
         if lost.container_id in self._links:
             self._ended[lost.container_id] = lost
-            asyncio.get_running_loop().call_later(LAST_WORDS_S, self._forget, lost)
+            self._later(LAST_WORDS_S, lambda: self._forget(lost))
         else:
             self._forget(lost)
 
@@ -254,21 +256,14 @@ class Dispatch:
         working = list(header.get("inputs", []))
         if container.state is ContainerState.STARTING:
             container.capacity = pool.spec.scaling.max_concurrent_inputs
-            self._adopt_inputs(container, pool, working)
+            self.calls.found(container_id, working, pool, lambda: Slot(pool, container))
             pool.ready(container, len(working) + int(header.get("web_active", 0)))
         self._settle(container_id, header)
-
-    def _adopt_inputs(self, container: Container, pool: Pool, working: list[dict[str, str]]) -> None:
-        link = self._links.get(container.container_id)
-        for item in working:
-            if link is not None:
-                ref = InputRef(item["id"], item.get("call_id", ""), container.function_id, 0, "", 1)
-                self.calls.adopt(ref, Slot(pool, container), link, pool.spec.timeout_s)
 
     def link_failed(self, container_id: str, header: dict[str, Any], payload: bytes) -> None:
         found = self._containers.get(container_id)
         name = found[1].spec.name if found else container_id
-        record = reported(container_id, {"id": "", "status": Status.INIT_FAILURE, **header}, payload)
+        record = reported(container_id, "", {"id": "", "status": Status.INIT_FAILURE, **header}, payload)
         if record.data:
             record = replace(record, status=int(Status.FAILURE))
         text = f"{name} could not start: {header.get('exception') or 'no reason given'}"
@@ -298,7 +293,7 @@ class Dispatch:
             return  # gone, or stopping: whoever stops it gives it its time
         if found[0].state is ContainerState.READY:
             found[1].drain(found[0])
-        asyncio.get_running_loop().call_later(LINGER_S, self._end_unlinked, container_id)
+        self._later(LINGER_S, lambda: self._end_unlinked(container_id))
 
     def _end_unlinked(self, container_id: str) -> None:
         if container_id in self._containers and container_id not in self._links:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ionian.errors import ContainerFailed
-from ionian.model import InputRef, OutputRecord, Status
+from ionian.model import OpenInput, OutputRecord, Status
 
 
 class StartFailed(ContainerFailed):
@@ -15,10 +15,10 @@ class StartFailed(ContainerFailed):
         super().__init__(message)
         self._record = record
 
-    def record(self, ref: InputRef, now: float) -> OutputRecord:
+    def record(self, opened: OpenInput, now: float) -> OutputRecord:
         """The output of an input that waited for this container."""
-        base = self._record or OutputRecord("", "", int(Status.INIT_FAILURE), ref.data_format, exception=str(self))
-        return replace(base, input_id=ref.input_id, call_id=ref.call_id, started_at=now, created_at=now)
+        base = self._record or OutputRecord("", "", int(Status.INIT_FAILURE), 0, exception=str(self))
+        return replace(base, input_id=opened.input_id, call_id=opened.call_id, started_at=now, created_at=now)
 
 
 @dataclass

@@ -1,86 +1,37 @@
 """One function's queue and slots. A slot is released exactly once, and each release serves the queue at once.
 
-No input waits here while a ready container of its function has a free slot. Knows no clock: times are arguments.
+No input waits here while a ready container of its function has a free slot, but for a batch that is still filling.
+Knows no clock: times are arguments.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
+from ionian.dispatch.line import Line, Waiter
+from ionian.dispatch.slot import Container, Slot
 from ionian.errors import IonianError
-from ionian.model import ContainerState, ContainerView, FunctionSpec, FunctionView, spec_key
+from ionian.model import Batching, ContainerState, ContainerView, FunctionSpec, FunctionView, spec_key
+
+Later = Callable[[float, Callable[[], None]], None]  # seconds, what to do then
 
 
-class Waiter(Protocol):
-    """Somebody in the queue: an HTTP request or an input of a call."""
-
-    since: float  # unix seconds when it began to wait
-
-    def give(self, slot: Slot) -> bool:
-        """Take the slot. False: no longer interested, the slot goes to the next."""
-
-    def fail(self, error: IonianError) -> None: ...
-
-
-class Container:
-    """A live container as dispatch sees it. ``in_flight`` counts taken slots."""
-
-    __slots__ = (
-        "capacity",
-        "container_id",
-        "function_id",
-        "idle_since",
-        "in_flight",
-        "key",
-        "served",
-        "socket",
-        "started_at",
-        "state",
-    )
-
-    def __init__(self, container_id: str, function_id: str, key: str, socket: str, capacity: int, now: float) -> None:
-        self.container_id = container_id
-        self.function_id = function_id
-        self.key = key
-        self.socket = socket
-        self.capacity = capacity
-        self.state = ContainerState.STARTING
-        self.in_flight = 0
-        self.served = 0
-        self.started_at = now
-        self.idle_since: float | None = None
-
-
-class Slot:
-    """The right to run one input in one container, until ``release``."""
-
-    __slots__ = ("_pool", "_released", "container", "container_id", "socket")
-
-    def __init__(self, pool: Pool, container: Container) -> None:
-        self._pool = pool
-        self._released = False
-        self.container = container
-        self.container_id = container.container_id
-        self.socket = container.socket
-
-    def release(self, broken: bool = False) -> None:
-        """Give it back. ``broken``: the container misbehaved and gets no more inputs. A second call is a bug."""
-        if self._released:
-            raise AssertionError(f"slot of {self.container_id} released twice")
-        self._released = True
-        self._pool.released(self.container, broken)
+def by_loop(seconds: float, then: Callable[[], None]) -> None:
+    """The timer of the running event loop."""
+    asyncio.get_running_loop().call_later(seconds, then)
 
 
 class Pool:
     """Queue and slots of one function. ``changed`` is called when the planner should look."""
 
-    def __init__(self, spec: FunctionSpec, clock: Callable[[], float], changed: Callable[[], None]) -> None:
+    def __init__(
+        self, spec: FunctionSpec, clock: Callable[[], float], changed: Callable[[], None], later: Later = by_loop
+    ) -> None:
         self.spec = spec
         self.key = spec_key(spec)
         self.containers: dict[str, Container] = {}
-        self.waiting: deque[Waiter] = deque()
+        self.waiting = Line()
         self.retired = False
         self.failures = 0
         self.blocked_until = 0.0
@@ -88,6 +39,8 @@ class Pool:
         self._queued_since = 0.0  # when the queue began to be not empty
         self._clock = clock
         self._changed = changed
+        self._later = later
+        self._lingering = False
 
     def update(self, spec: FunctionSpec) -> None:
         """A new version is live: containers of another key take no more inputs (the planner drains them)."""
@@ -112,33 +65,57 @@ class Pool:
     def enqueue(self, waiter: Waiter) -> None:
         if not self.waiting:
             self._queued_since = waiter.since
-        self.waiting.append(waiter)
+        self.waiting.join(waiter)
         self._changed()
 
     def forget(self, waiter: Waiter) -> None:
         """Leave the queue (client gone, deadline over)."""
-        try:
-            self.waiting.remove(waiter)
-        except ValueError:
-            return
-        self._changed()
+        if self.waiting.leave(waiter):
+            self._changed()
 
     def serve(self) -> None:
         """Hand free slots to the queue, first come first served."""
+        if self.spec.batching is not None:
+            self._serve_batches(self.spec.batching)
+            return
         while self.waiting:
             slot = self._pick()
             if slot is None:
                 return
             while self.waiting:
-                if self.waiting.popleft().give(slot):
+                if self.waiting.next().give(slot):
                     break
             else:
                 slot.release()
 
+    def _serve_batches(self, batching: Batching) -> None:
+        """A batch goes out when it is full, or when its first input has waited long enough for others."""
+        while first := self.waiting.first():
+            short = len(self.waiting) < batching.max_size
+            missing_s = first.since + batching.linger_s - self._clock()
+            if short and missing_s > 0:
+                self._linger(missing_s)
+                return
+            size = min(batching.max_size, len(self.waiting))
+            slot = self._pick(size)
+            if slot is None:
+                return
+            for waiter in [self.waiting.next() for _ in range(size)]:
+                if not waiter.give(slot):
+                    slot.release()
+
+    def _linger(self, seconds: float) -> None:
+        if not self._lingering and any(self._has_room(container) for container in self._ready):
+            self._lingering = True
+            self._later(seconds, self._lingered)
+
+    def _lingered(self) -> None:
+        self._lingering = False
+        self.serve()
+
     def fail_waiting(self, error: IonianError) -> None:
         """End everybody in the queue with ``error``."""
-        waiting, self.waiting = self.waiting, deque()
-        for waiter in waiting:
+        for waiter in self.waiting.take_all():
             waiter.fail(error)
 
     def add(self, container: Container) -> None:
@@ -152,6 +129,8 @@ class Pool:
         container.in_flight = in_flight
         container.idle_since = None if in_flight else self._clock()
         self.failures, self.blocked_until = 0, 0.0
+        if self._spent(container) and not in_flight:  # found running: it has had its inputs
+            container.state = ContainerState.DRAINING
         self._index()
         self.serve()
         self._changed()
@@ -171,7 +150,7 @@ class Pool:
         """A slot came back."""
         container.in_flight -= 1
         container.served += 1
-        if broken and container.state is ContainerState.READY:
+        if (broken or (self._spent(container) and not container.in_flight)) and container.state is ContainerState.READY:
             self.drain(container)
             self._changed()
         if self.waiting:
@@ -187,12 +166,14 @@ class Pool:
         self.blocked_until = now + min(30.0, 0.5 * 2 ** (self.failures - 1))
 
     def view(self, now: float) -> FunctionView:
+        first = self.waiting.first()
         return FunctionView(
             function_id=self.spec.function_id,
             scaling=self.spec.scaling,
             queued=len(self.waiting),
-            oldest_wait_s=now - self.waiting[0].since if self.waiting else 0.0,
-            queued_for_s=now - self._queued_since if self.waiting else 0.0,
+            oldest_wait_s=now - first.since if first else 0.0,
+            queued_for_s=now - self._queued_since if first else 0.0,
+            batch_size=self.spec.batching.max_size if self.spec.batching else 1,
             retired=self.retired,
             blocked_until=self.blocked_until,
             startup_timeout_s=self.spec.startup_timeout_s,
@@ -215,14 +196,21 @@ class Pool:
     def _index(self) -> None:
         self._ready = [c for c in self.containers.values() if c.state is ContainerState.READY and c.key == self.key]
 
-    def _pick(self) -> Slot | None:
+    def _spent(self, container: Container) -> bool:
+        """It has taken all inputs that a container of this function may (``single_use_containers``)."""
+        return bool(self.spec.max_inputs) and container.taken >= self.spec.max_inputs
+
+    def _has_room(self, container: Container) -> bool:
+        return container.in_flight < container.capacity and not self._spent(container)
+
+    def _pick(self, inputs: int = 1) -> Slot | None:
         best: Container | None = None
         for container in self._ready:
-            free = container.in_flight < container.capacity
-            if free and (best is None or container.in_flight < best.in_flight):
+            if self._has_room(container) and (best is None or container.in_flight < best.in_flight):
                 best = container
         if best is None:
             return None
         best.in_flight += 1
+        best.taken += inputs
         best.idle_since = None
-        return Slot(self, best)
+        return Slot(self, best, inputs)

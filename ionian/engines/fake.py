@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ionian.engines.engine import BuildDone, BuildOutput, BuildRequest, ContainerExited, Event
 from ionian.errors import ContainerFailed
@@ -75,11 +76,18 @@ class FakeContainer:
 
     async def _frame(self, kind: int, payload: bytes, writer: asyncio.StreamWriter) -> None:
         header, args = frames.split_control(payload)
-        knobs = self._engine.knobs
         if kind == frames.CANCEL:
             self.cancelled.append(header["id"])
-        if kind != frames.INPUT:
-            return
+        if kind == frames.BATCH:
+            start = 0
+            for one in header["inputs"]:
+                await self._input(one, args[start : start + one["size"]], writer)
+                start += one["size"]
+        elif kind == frames.INPUT:
+            await self._input(header, args, writer)
+
+    async def _input(self, header: dict[str, Any], args: bytes, writer: asyncio.StreamWriter) -> None:
+        knobs = self._engine.knobs
         self.inputs.append(header["id"])
         if knobs.die_on_input:
             await self.exit(9)

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 from ionian.dispatch.dispatch import Dispatch
 from ionian.dispatch.failures import ContainerLost
-from ionian.dispatch.pool import Container
+from ionian.dispatch.slot import Container
 from ionian.engines.engine import ContainerExited, Engine
 from ionian.errors import IonianError, NotFound
 from ionian.model import (
     Action,
-    ContainerKind,
     ContainerSpec,
     ContainerState,
     FunctionSpec,
@@ -40,21 +39,24 @@ class Decision:
 
 
 class Scheduler:
-    """``prepare`` makes a function's files ready on the machine again when the engine says they are missing."""
+    """``prepare`` makes a function's files ready on the machine again when the engine says they are missing.
+
+    ``describe`` gives what a container of a function is started with, by its id.
+    """
 
     def __init__(
         self,
         dispatch: Dispatch,
         engine: Engine,
         prepare: Callable[[FunctionSpec], Awaitable[None]],
-        environment: Callable[[FunctionSpec], Awaitable[tuple[tuple[str, str], ...]]],
+        describe: Callable[[str, FunctionSpec], Awaitable[ContainerSpec]],
         max_containers: int,
         cores: int,
     ) -> None:
         self._dispatch = dispatch
         self._engine = engine
         self._prepare = prepare
-        self._environment = environment
+        self._describe = describe
         self._max_containers = max_containers
         self._cores = cores
         self._stopping: set[str] = set()
@@ -115,8 +117,7 @@ class Scheduler:
 
     async def _launch(self, container: Container, spec: FunctionSpec) -> None:
         try:
-            env = await self._environment(spec)
-            request = ContainerSpec(container.container_id, ContainerKind.FUNCTION, spec.app_id, spec, env)
+            request = await self._describe(container.container_id, spec)
             try:
                 container.socket = await self._engine.start(request)
             except NotFound:

@@ -55,7 +55,7 @@ def desired(function: FunctionView, in_flight: int) -> tuple[int, str]:
     """How many containers the present demand asks for, and why."""
     scaling = function.scaling
     per_container = scaling.target_concurrent_inputs or scaling.max_concurrent_inputs
-    demand = function.queued + in_flight
+    demand = ceil(function.queued / function.batch_size) + in_flight
     wanted = ceil(demand / per_container) + (scaling.buffer_containers if demand else 0)
     reason = f"{function.queued} queued and {in_flight} running, {per_container} per container"
     if wanted < scaling.min_containers:

@@ -1,6 +1,7 @@
 """Calls, their inputs and outputs: the journal. An accepted input is a row before it is acknowledged; so is a result.
 
-An input has at most one output, the first that arrives; a retry removes it and opens the input again.
+An input has at most one output, the first that arrives. Before it is sent to a container its row says so (the claim):
+after a crash it is known which inputs may have run.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ionian.errors import NotFound
-from ionian.model import InputRef, OutputRecord, Status, new_id
+from ionian.errors import FailedPrecondition, NotFound
+from ionian.model import InputRef, JournalEntries, Journalled, OpenInput, OutputRecord, Status, new_id
 from ionian.state.database import Row, Tx
 
 
@@ -57,33 +58,36 @@ def get(tx: Tx, call_id: str) -> Row:
 
 def accept(
     tx: Tx, call_id: str, inputs: Sequence[NewInput], now: float
-) -> tuple[list[tuple[int, str]], list[InputRef]]:
+) -> tuple[list[tuple[int, str]], list[OpenInput]]:
     """Journal inputs. Returns position and id of each, and those to dispatch: a repeated request adds nothing."""
-    function_id = get(tx, call_id)["function_id"]
-    ids: list[tuple[int, str]] = []
-    fresh: list[InputRef] = []
+    if not inputs:
+        get(tx, call_id)
+        return [], []
+    function_id = str(get(tx, call_id)["function_id"])
+    positions = [new.position for new in inputs]
+    rows = tx.all(
+        "SELECT position, input_id FROM inputs WHERE call_id = ? AND position BETWEEN ? AND ?",
+        call_id,
+        min(positions),
+        max(positions),
+    )
+    ids = {int(row["position"]): str(row["input_id"]) for row in rows}
+    fresh: list[OpenInput] = []
+    values: list[tuple[object, ...]] = []
     for new in inputs:
-        known = tx.one("SELECT input_id FROM inputs WHERE call_id = ? AND position = ?", call_id, new.position)
-        if known:
-            ids.append((new.position, known["input_id"]))
-            continue
-        input_id = new_id("in")
-        tx.execute(
-            "INSERT INTO inputs (input_id, call_id, function_id, position, method, data_format, args, args_blob, "
-            "attempt, finished, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?)",
-            input_id,
-            call_id,
-            function_id,
-            new.position,
-            new.method,
-            new.data_format,
-            new.args,
-            new.args_blob,
-            now,
-        )
-        ids.append((new.position, input_id))
-        fresh.append(_ref(get_input(tx, input_id)))
-    return ids, fresh
+        if new.position not in ids:
+            input_id = ids[new.position] = new_id("in")
+            fresh.append(OpenInput(input_id, call_id, function_id))
+            given = (new.position, new.method, new.data_format, new.args, new.args_blob)
+            values.append((input_id, call_id, function_id, *given, now))
+    tx.many(
+        "INSERT INTO inputs (input_id, call_id, function_id, position, method, data_format, args, args_blob, "
+        "attempt, finished, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?)",
+        values,
+    )
+    if fresh:
+        tx.execute("UPDATE calls SET accepted = accepted + ? WHERE call_id = ?", len(fresh), call_id)
+    return [(position, ids[position]) for position in positions], fresh
 
 
 def get_input(tx: Tx, input_id: str) -> Row:
@@ -94,48 +98,94 @@ def get_input(tx: Tx, input_id: str) -> Row:
     return row
 
 
-def _ref(row: Row) -> InputRef:
-    return InputRef(
-        input_id=row["input_id"],
-        call_id=row["call_id"],
-        function_id=row["function_id"],
-        index=row["position"],
-        method=row["method"],
-        data_format=row["data_format"],
-        args=row["args"],
-        args_blob=row["args_blob"],
-        attempt=row["attempt"],
+_OPEN = "input_id, call_id, function_id, attempt, crashes, not_before, container_id"
+
+
+def open_inputs(tx: Tx) -> list[OpenInput]:
+    """Every input without an output, oldest first: what a restarted server has still to do."""
+    shared: dict[str, str] = {}  # ids that thousands of inputs have in common are kept once
+    return [
+        OpenInput(
+            row["input_id"],
+            shared.setdefault(row["call_id"], row["call_id"]),
+            shared.setdefault(row["function_id"], row["function_id"]),
+            row["attempt"],
+            row["crashes"],
+            row["not_before"],
+            shared.setdefault(row["container_id"], row["container_id"]),
+        )
+        for row in tx.all(f"SELECT {_OPEN} FROM inputs WHERE finished = 0 ORDER BY created_at, call_id, position")
+    ]
+
+
+def commit(tx: Tx, entries: JournalEntries) -> Journalled:
+    """Journal what dispatch has decided: outputs, what is to run again, and what is about to run where."""
+    for record in entries.ends:
+        record_output(tx, record)
+    return Journalled(
+        tuple(_again(tx, opened) for opened in entries.again),
+        tuple(_claim(tx, input_id, container_id) for input_id, container_id in entries.claims),
     )
 
 
-def open_inputs(tx: Tx) -> list[InputRef]:
-    """Every input without an output, oldest first: what a restarted server has still to do."""
-    return [_ref(row) for row in tx.all("SELECT * FROM inputs WHERE finished = 0 ORDER BY created_at, position")]
+def _again(tx: Tx, opened: OpenInput) -> bool:
+    changed = tx.execute(
+        "UPDATE inputs SET attempt = ?, crashes = ?, not_before = ?, container_id = '' "
+        "WHERE input_id = ? AND finished = 0",
+        opened.attempt,
+        opened.crashes,
+        opened.not_before,
+        opened.input_id,
+    )
+    return changed == 1
 
 
-def retry(tx: Tx, input_id: str, attempt: int) -> InputRef | None:
-    """Open a finished input again as ``attempt``. None when it is open already (a repeated request)."""
+def _claim(tx: Tx, input_id: str, container_id: str) -> InputRef | None:
+    row = tx.one(
+        "UPDATE inputs SET container_id = ? WHERE input_id = ? AND finished = 0 "
+        "RETURNING call_id, method, data_format, args, args_blob, attempt",
+        container_id,
+        input_id,
+    )
+    return InputRef(input_id=input_id, **row) if row else None
+
+
+def reopen(tx: Tx, input_id: str) -> OpenInput | None:
+    """Open an input again that this server could not run (INTERNAL_FAILURE). None when it is open already.
+
+    Raises FailedPrecondition for one that did run: its function's ``retries`` have decided about it.
+    """
     row = get_input(tx, input_id)
     if not row["finished"]:
         return None
+    output = tx.one("SELECT status FROM outputs WHERE input_id = ?", input_id)
+    if output is None or output["status"] != Status.INTERNAL_FAILURE:
+        raise FailedPrecondition(f"input {input_id} has ended: retries= of its function decides what is tried again")
     tx.execute("DELETE FROM outputs WHERE input_id = ?", input_id)
-    tx.execute("UPDATE inputs SET finished = 0, attempt = ? WHERE input_id = ?", attempt, input_id)
-    return _ref(get_input(tx, input_id))
+    tx.execute("UPDATE inputs SET finished = 0, container_id = '' WHERE input_id = ?", input_id)
+    tx.execute("UPDATE calls SET ended = ended - 1 WHERE call_id = ?", row["call_id"])
+    return OpenInput(input_id, row["call_id"], row["function_id"], row["attempt"], row["crashes"])
 
 
 def record_output(tx: Tx, record: OutputRecord) -> bool:
     """Journal how an input ended. False when it had ended before (or is unknown): the first result counts."""
-    row = tx.one("SELECT * FROM inputs WHERE input_id = ? AND finished = 0", record.input_id)
+    row = tx.one(
+        "UPDATE inputs SET finished = 1 WHERE input_id = ? AND finished = 0 RETURNING call_id, position, attempt",
+        record.input_id,
+    )
     if row is None:
         return False
-    last = tx.one("SELECT MAX(entry) AS entry FROM outputs WHERE call_id = ?", row["call_id"])
+    call = tx.one(
+        "UPDATE calls SET ended = ended + 1, entries = entries + 1 WHERE call_id = ? RETURNING entries", row["call_id"]
+    )
+    assert call is not None  # a foreign key
     tx.execute(
         "INSERT INTO outputs (input_id, call_id, entry, position, attempt, status, data_format, data, exception, "
         "traceback, serialized_tb, tb_line_cache, container_id, started_at, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         record.input_id,
         row["call_id"],
-        int((last or {}).get("entry") or 0) + 1,
+        call["entries"],
         row["position"],
         row["attempt"],
         record.status,
@@ -149,7 +199,6 @@ def record_output(tx: Tx, record: OutputRecord) -> bool:
         record.started_at,
         record.created_at,
     )
-    tx.execute("UPDATE inputs SET finished = 1 WHERE input_id = ?", record.input_id)
     return True
 
 
@@ -157,22 +206,21 @@ def outputs(
     tx: Tx, call_id: str, after_entry: int, limit: int, between: tuple[int, int] | None = None
 ) -> tuple[list[Row], int]:
     """Outputs by arrival, behind an entry and in a range of positions (inclusive); and how many inputs are open."""
-    get(tx, call_id)
+    call = get(tx, call_id)
     sql = "SELECT * FROM outputs WHERE call_id = ? AND entry > ?"
     params: list[object] = [call_id, after_entry]
     if between is not None:
         sql += " AND position BETWEEN ? AND ?"
         params += between
     rows = tx.all(sql + " ORDER BY entry LIMIT ?", *params, limit)
-    left = tx.one("SELECT COUNT(*) AS n FROM inputs WHERE call_id = ? AND finished = 0", call_id)
-    return rows, int(left["n"]) if left else 0
+    return rows, int(call["accepted"] - call["ended"])
 
 
 def counts(tx: Tx, call_id: str) -> tuple[int, dict[int, int]]:
     """How many inputs of a call are open, and how many ended with each status."""
-    _, left = outputs(tx, call_id, 0, 0)
+    call = get(tx, call_id)
     rows = tx.all("SELECT status, COUNT(*) AS n FROM outputs WHERE call_id = ? GROUP BY status", call_id)
-    return left, {int(row["status"]): int(row["n"]) for row in rows}
+    return int(call["accepted"] - call["ended"]), {int(row["status"]): int(row["n"]) for row in rows}
 
 
 def finish_inputs(tx: Tx, call_id: str, total: int) -> None:
@@ -181,14 +229,27 @@ def finish_inputs(tx: Tx, call_id: str, total: int) -> None:
     tx.execute("UPDATE calls SET expected_inputs = ? WHERE call_id = ?", total, call_id)
 
 
-def cancel(tx: Tx, call_id: str, message: str, now: float) -> list[str]:
-    """End every open input of a call as terminated. Returns their ids."""
-    get(tx, call_id)
-    rows = tx.all("SELECT input_id FROM inputs WHERE call_id = ? AND finished = 0 ORDER BY position", call_id)
-    for row in rows:
-        record = OutputRecord(row["input_id"], call_id, Status.TERMINATED, 0, exception=message, created_at=now)
-        record_output(tx, record)
-    return [row["input_id"] for row in rows]
+def cancel(tx: Tx, call_id: str, message: str, now: float) -> int:
+    """End every open input of a call as terminated, in one statement however many they are. Returns how many."""
+    call = get(tx, call_id)
+    ended = tx.execute(
+        "INSERT INTO outputs (input_id, call_id, entry, position, attempt, status, data_format, data, exception, "
+        "traceback, serialized_tb, tb_line_cache, container_id, started_at, created_at) "
+        "SELECT input_id, call_id, ? + ROW_NUMBER() OVER (ORDER BY position), position, attempt, ?, 0, ?, ?, '', ?, ?, "
+        "container_id, 0, ? FROM inputs WHERE call_id = ? AND finished = 0",
+        call["entries"],
+        int(Status.TERMINATED),
+        b"",
+        message,
+        b"",
+        b"",
+        now,
+        call_id,
+    )
+    if ended:
+        tx.execute("UPDATE inputs SET finished = 1 WHERE call_id = ? AND finished = 0", call_id)
+        tx.execute("UPDATE calls SET ended = ended + ?, entries = entries + ? WHERE call_id = ?", ended, ended, call_id)
+    return ended
 
 
 def cancel_app(tx: Tx, app_id: str, message: str, now: float) -> list[str]:

@@ -14,9 +14,11 @@ from typing import Any
 
 from ionian.errors import AlreadyExists, FailedPrecondition, NotFound
 from ionian.model import (
+    Batching,
     FunctionSpec,
     MountRef,
     Resources,
+    Retries,
     RunnerSpec,
     Scaling,
     WebKind,
@@ -47,6 +49,9 @@ class Settings:
     supported_output_formats: tuple[int, ...] = ()
     block_network: bool = False
     runner: str = "own"  # which runner its containers have: chosen at deploy, by configuration and client version
+    retries: Retries = field(default_factory=Retries)
+    batching: Batching | None = None
+    max_inputs: int = 0
 
     def encode(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -58,6 +63,8 @@ class Settings:
         raw["web"] = WebSettings(**{**web, "kind": WebKind(web["kind"])}) if web else None
         raw["resources"] = Resources(**raw["resources"])
         raw["scaling"] = Scaling(**raw["scaling"])
+        raw["retries"] = Retries(**raw.get("retries", {}))
+        raw["batching"] = Batching(**raw["batching"]) if raw.get("batching") else None
         for name in ("mount_ids", "secret_ids", "supported_output_formats"):
             raw[name] = tuple(raw[name])
         return Settings(**raw)
@@ -241,6 +248,9 @@ def spec(tx: Tx, definition_id: str) -> FunctionSpec:
         image_workdir=image["workdir"] if image else "",
         definition=row["definition"],
         block_network=settings.block_network,
+        retries=settings.retries,
+        batching=settings.batching,
+        max_inputs=settings.max_inputs,
     )
 
 
@@ -266,4 +276,5 @@ def _runner(row: Row, app: Row, settings: Settings) -> RunnerSpec:
         timeout_s=settings.timeout_s,
         supported_output_formats=settings.supported_output_formats,
         runner=settings.runner,
+        batch_max_size=settings.batching.max_size if settings.batching else 0,
     )

@@ -37,7 +37,6 @@ def test_a_function_without_options_passes() -> None:
         (api_pb2.Function(resources=api_pb2.Resources(gpu_config=api_pb2.GPUConfig(count=1))), "gpu"),
         (api_pb2.Function(volume_mounts=[api_pb2.VolumeMount(volume_id="vo-1")]), "volumes"),
         (api_pb2.Function(block_network=True), "block_network"),
-        (api_pb2.Function(batch_max_size=4), "batched"),
         (api_pb2.Function(is_server=True), "app.server"),
         (api_pb2.Function(experimental_options={"a": "b"}), "experimental_options"),
         (api_pb2.Function(webhook_config=api_pb2.WebhookConfig(type=ENDPOINT, requires_proxy_auth=True)), "proxy_auth"),

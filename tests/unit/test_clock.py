@@ -16,7 +16,7 @@ from ionian.blobs.files import FileBlobStore
 from ionian.clock import Jumps, steady
 from ionian.config import Config
 from ionian.dispatch.dispatch import Dispatch
-from ionian.dispatch.pool import Container
+from ionian.dispatch.slot import Container
 from ionian.logs import STDOUT, Record, Writer, read, since
 from ionian.model import ContainerState, FunctionSpec, RunnerSpec, StartContainer, StopContainer, spec_key
 from ionian.scheduler.plan import plan
@@ -112,6 +112,7 @@ async def test_a_jump_neither_ends_nor_prolongs_the_pause_after_a_failed_start(j
 
     class Waiter:
         since = clock()
+        waiting = False
 
         def give(self, slot: object) -> bool:
             waiting.set_result(slot)

@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ionian.dispatch.pool import Container, Pool, Slot
+from ionian.dispatch.pool import Pool
+from ionian.dispatch.slot import Container, Slot
 from ionian.errors import IonianError, NotFound
 from ionian.model import ContainerState, FunctionSpec, RunnerSpec, Scaling, spec_key
 
@@ -23,6 +24,7 @@ def spec(capacity: int = 1, layers: tuple[str, ...] = ("l1",)) -> FunctionSpec:
 class Waiting:
     def __init__(self, wants: bool = True) -> None:
         self.since = 0.0
+        self.waiting = False
         self.wants = wants
         self.slot: Slot | None = None
         self.error: IonianError | None = None

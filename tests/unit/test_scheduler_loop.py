@@ -16,8 +16,22 @@ from ionian.dispatch.dispatch import Dispatch
 from ionian.engines.engine import ContainerExited, Engine
 from ionian.engines.fake import FakeEngine
 from ionian.errors import ContainerFailed, DeadlineExceeded, NotFound, ResourceExhausted, Unavailable
-from ionian.model import FunctionSpec, InputRef, OutputRecord, RunnerSpec, Scaling, Status
+from ionian.model import (
+    ContainerKind,
+    ContainerSpec,
+    FunctionSpec,
+    JournalEntries,
+    Journalled,
+    OpenInput,
+    RunnerSpec,
+    Scaling,
+    Status,
+)
 from ionian.scheduler.loop import Scheduler
+from ionian.state import calls
+from ionian.state.calls import NewInput
+from ionian.state.database import Row, Tx
+from tests.unit.state_tables import new_app, open_tables
 
 RUNNER = RunnerSpec("fu-1", "ap-1", "app", "f", "module", "1.6.4")
 SPEC = FunctionSpec("fu-1", "ap-1", "app", "main", "f", 1, "im-1", (), (), (), RUNNER)
@@ -28,20 +42,19 @@ class House:
 
     def __init__(self, directory: Path) -> None:
         self.engine = FakeEngine(directory)
-        self.outputs: dict[str, OutputRecord] = {}
+        self.database = open_tables(directory)
         self.journal_failures: list[Exception] = []
         self.dispatch = Dispatch(time.time, self._blob, self._journal, lambda *_: None, self._kill, max_queued=3)
         engine: Engine = self.engine
-        self.scheduler = Scheduler(self.dispatch, engine, self._prepare, self._environment, 4, cores=2)
+        self.scheduler = Scheduler(self.dispatch, engine, self._prepare, self._describe, 4, cores=2)
 
     async def _blob(self, sha256: str) -> bytes:
         return sha256.encode()
 
-    async def _journal(self, records: list[OutputRecord]) -> None:
+    async def _journal(self, entries: JournalEntries) -> Journalled:
         if self.journal_failures:
             raise self.journal_failures.pop()
-        for record in records:
-            self.outputs.setdefault(record.input_id, record)
+        return await self.database.write(calls.commit, entries)
 
     def _kill(self, container_id: str, reason: str) -> None:
         self.scheduler.kill(container_id, reason)
@@ -49,20 +62,44 @@ class House:
     async def _prepare(self, spec: FunctionSpec) -> None:
         pass
 
-    async def _environment(self, spec: FunctionSpec) -> tuple[tuple[str, str], ...]:
-        return ()
+    async def _describe(self, container_id: str, spec: FunctionSpec) -> ContainerSpec:
+        return ContainerSpec(container_id, ContainerKind.FUNCTION, spec.app_id, spec)
 
     async def events(self) -> None:
         async for event in self.engine.events():
             assert isinstance(event, ContainerExited)
             self.scheduler.exited(event)
 
-    def submit(self, *ids: str) -> None:
-        self.dispatch.submit([InputRef(name, "fc-1", "fu-1", 0, "", 1, args=name.encode()) for name in ids])
+    async def submit(self, *ids: str) -> None:
+        """Accept inputs of one call; their ids are their arguments."""
+        self.dispatch.submit(await self.database.write(_accept, ids))
 
-    async def output(self, input_id: str) -> OutputRecord:
-        await until(lambda: input_id in self.outputs)
-        return self.outputs[input_id]
+    async def cancel(self, terminate: bool) -> None:
+        await self.database.write(calls.cancel, "fc-1", "cancelled", 1.0)
+        self.dispatch.calls.cancel("fc-1", terminate)
+
+    async def output(self, input_id: str) -> Row:
+        async with asyncio.timeout(20):
+            while True:
+                row = await self.database.read(lambda tx: tx.one("SELECT * FROM outputs WHERE input_id = ?", input_id))
+                if row is not None:
+                    return row
+                await asyncio.sleep(0.01)
+
+
+def _accept(tx: Tx, ids: tuple[str, ...]) -> list[OpenInput]:
+    if tx.one("SELECT * FROM calls") is None:
+        app_id = new_app(tx, "app")
+        tx.execute("INSERT INTO functions (function_id, app_id, name, created_at) VALUES ('fu-1', ?, 'f', 1)", app_id)
+        calls.create(tx, "fu-1", 1, 1, "", "", 1.0)
+        tx.execute("UPDATE calls SET call_id = 'fc-1'")
+    known = tx.one("SELECT COUNT(*) AS n FROM inputs")
+    assert known is not None
+    first = int(known["n"])
+    made, _ = calls.accept(tx, "fc-1", [NewInput(first + n, 1, args=i.encode()) for n, i in enumerate(ids)], 1.0)
+    for (_, input_id), name in zip(made, ids, strict=True):
+        tx.execute("UPDATE inputs SET input_id = ? WHERE input_id = ?", name, input_id)
+    return [OpenInput(name, "fc-1", "fu-1") for name in ids]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -84,6 +121,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     await until(lambda: not made.engine.open_links and not made.dispatch.snapshot().containers)
     for task in tasks:
         task.cancel()
+    made.database.close()
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.gather(*tasks)
 
@@ -109,9 +147,9 @@ async def test_second_container_when_the_first_is_full(house: House) -> None:
 async def test_outputs_outlast_a_full_disk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ionian.dispatch.calls.AGAIN_S", 0.01)
     house.journal_failures = [ResourceExhausted("the disk is full"), Unavailable("it is locked")]
-    house.submit("in-1", "in-2")
+    await house.submit("in-1", "in-2")
     for name in ("in-1", "in-2"):
-        assert (await house.output(name)).status == Status.SUCCESS
+        assert (await house.output(name))["status"] == Status.SUCCESS
     assert house.journal_failures == []
 
 
@@ -141,10 +179,10 @@ async def test_queue_is_bounded(house: House) -> None:
 
 
 async def test_inputs_run_and_are_recorded(house: House) -> None:
-    house.submit("in-1", "in-2", "in-3")
+    await house.submit("in-1", "in-2", "in-3")
     for name in ("in-1", "in-2", "in-3"):
         record = await house.output(name)
-        assert (record.status, record.data) == (Status.SUCCESS, name.encode())
+        assert (record["status"], record["data"]) == (Status.SUCCESS, name.encode())
     assert not house.dispatch.calls.running
 
 
@@ -160,10 +198,10 @@ async def test_failed_load_reaches_requests_and_inputs(house: House) -> None:
     house.engine.knobs.fail_load = "ImportError('nope')"
     with pytest.raises(ContainerFailed, match="nope"):
         await house.dispatch.acquire("fu-1", 20)
-    house.submit("in-1")
+    await house.submit("in-1")
     record = await house.output("in-1")
-    assert record.status == Status.INIT_FAILURE
-    assert "nope" in record.exception
+    assert record["status"] == Status.INIT_FAILURE
+    assert "nope" in record["exception"]
 
 
 async def test_overdue_start_is_ended_and_named(house: House) -> None:
@@ -175,30 +213,30 @@ async def test_overdue_start_is_ended_and_named(house: House) -> None:
 
 async def test_container_lost_with_an_input(house: House) -> None:
     house.engine.knobs.die_on_input = True
-    house.submit("in-1")
+    await house.submit("in-1")
     record = await house.output("in-1")
-    assert record.status == Status.INTERNAL_FAILURE
-    assert "exited with code 9" in record.exception
+    assert record["status"] == Status.FAILURE
+    assert "exited with code 9" in record["exception"]
     assert not house.dispatch.calls.running
 
 
 async def test_input_past_its_timeout_ends_with_its_container(house: House) -> None:
     house.engine.knobs.hold_inputs = True
     house.dispatch.apply([replace(SPEC, timeout_s=1)])
-    house.submit("in-1")
+    await house.submit("in-1")
     record = await house.output("in-1")
-    assert record.status == Status.TIMEOUT
-    assert "timeout of 1 s" in record.exception
+    assert record["status"] == Status.TIMEOUT
+    assert "timeout of 1 s" in record["exception"]
     await until(lambda: not house.engine.live)
 
 
 async def test_cancel_queued_and_running(house: House) -> None:
     house.engine.knobs.hold_inputs = True
     house.dispatch.apply([replace(SPEC, scaling=Scaling(max_containers=1))])
-    house.submit("in-1", "in-2")
+    await house.submit("in-1", "in-2")
     await until(lambda: any(container.inputs for container in house.engine.live.values()))
-    house.dispatch.calls.cancel("fc-1", terminate=False)
-    assert (await house.output("in-2")).status == Status.TERMINATED
+    await house.cancel(terminate=False)
+    assert (await house.output("in-2"))["status"] == Status.TERMINATED
     (container,) = house.engine.live.values()
     await until(lambda: container.cancelled == ["in-1"])
     house.engine.knobs.release.set()
@@ -223,8 +261,8 @@ async def test_a_stopped_app_ends_its_queue_and_containers(house: House) -> None
         house.dispatch.try_acquire("fu-1")
     await until(lambda: not house.engine.live)
     assert "fu-1" not in house.dispatch.pools
-    house.submit("in-9")
-    assert (await house.output("in-9")).status == Status.INTERNAL_FAILURE
+    await house.submit("in-9")
+    assert (await house.output("in-9"))["status"] == Status.INTERNAL_FAILURE
 
 
 async def test_idle_to_zero(house: House) -> None:

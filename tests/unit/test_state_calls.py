@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ionian.errors import NotFound
-from ionian.model import OutputRecord, Status
+from ionian.errors import FailedPrecondition, NotFound
+from ionian.model import JournalEntries, OutputRecord, Status
 from ionian.state import calls
 from ionian.state.calls import NewInput
 from ionian.state.database import SqliteDatabase, Tx
@@ -39,7 +40,6 @@ def _output(call_id: str, input_id: str, data: bytes = b"r", status: Status = St
 async def test_accepted_inputs_are_open_until_they_have_an_output(database: SqliteDatabase) -> None:
     call_id, ids = await database.write(_call, 3)
     assert [ref.input_id for ref in await database.read(calls.open_inputs)] == ids
-    assert [ref.args for ref in await database.read(calls.open_inputs)] == [b"0", b"1", b"2"]
     assert await database.write(calls.record_output, _output(call_id, ids[1])) is True
     assert [ref.input_id for ref in await database.read(calls.open_inputs)] == [ids[0], ids[2]]
 
@@ -72,28 +72,49 @@ async def test_a_repeated_request_makes_nothing_new(database: SqliteDatabase) ->
     assert await database.write(calls.create, row["function_id"], 1, 4, "", "key-1", 9.0) == (call_id, False)
     again, fresh = await database.write(calls.accept, call_id, [NewInput(0, 1), NewInput(1, 1), NewInput(2, 1)], 9.0)
     assert [input_id for _, input_id in again[:2]] == ids
-    assert [ref.index for ref in fresh] == [2]
+    assert [ref.input_id for ref in fresh] == [again[2][1]]
 
 
-async def test_a_retry_opens_an_input_once_and_drops_its_output(database: SqliteDatabase) -> None:
+async def test_what_was_claimed_is_known_after_a_restart(database: SqliteDatabase) -> None:
+    _, ids = await database.write(_call, 2)
+    done = await database.write(calls.commit, JournalEntries(claims=((ids[1], "ta-1"),)))
+    assert [ref and (ref.input_id, ref.args) for ref in done.claimed] == [(ids[1], b"1")]
+    assert [opened.container_id for opened in await database.read(calls.open_inputs)] == ["", "ta-1"]
+
+
+async def test_what_has_ended_is_neither_claimed_nor_run_again(database: SqliteDatabase) -> None:
     call_id, [input_id] = await database.write(_call, 1)
-    assert await database.write(calls.retry, input_id, 1) is None
-    await database.write(calls.record_output, _output(call_id, input_id, status=Status.FAILURE))
-    ref = await database.write(calls.retry, input_id, 1)
-    assert ref is not None
-    assert (ref.attempt, ref.args) == (1, b"0")
-    assert await database.write(calls.retry, input_id, 1) is None
-    assert await database.read(calls.outputs, call_id, 0, 10) == ([], 1)
-    await database.write(calls.record_output, _output(call_id, input_id))
-    [row], _ = await database.read(calls.outputs, call_id, 0, 10)
-    assert row["attempt"] == 1
+    [opened] = await database.read(calls.open_inputs)
+    again = replace(opened, attempt=1, not_before=9.0)
+    assert (await database.write(calls.commit, JournalEntries(again=(again,)))).again == (True,)
+    assert await database.read(calls.open_inputs) == [again]
+    await database.write(calls.cancel, call_id, "stopped", 2.0)
+    entries = JournalEntries(again=(again,), claims=((input_id, "ta-1"),))
+    done = await database.write(calls.commit, entries)
+    assert (done.again, done.claimed) == ((False,), (None,))
+
+
+async def test_only_what_this_server_could_not_run_is_reopened(database: SqliteDatabase) -> None:
+    call_id, ids = await database.write(_call, 2)
+    await database.write(calls.record_output, _output(call_id, ids[0], status=Status.FAILURE))
+    await database.write(calls.record_output, _output(call_id, ids[1], status=Status.INTERNAL_FAILURE))
+    with pytest.raises(FailedPrecondition, match="retries="):
+        await database.write(calls.reopen, ids[0])
+    opened = await database.write(calls.reopen, ids[1])
+    assert opened is not None
+    assert await database.write(calls.reopen, ids[1]) is None
+    rows, left = await database.read(calls.outputs, call_id, 0, 10)
+    assert ([row["input_id"] for row in rows], left) == ([ids[0]], 1)
+    await database.write(calls.record_output, _output(call_id, ids[1]))
+    rows, left = await database.read(calls.outputs, call_id, 1, 10)
+    assert ([row["entry"] for row in rows], left) == ([3], 0)  # behind what anybody has seen
 
 
 async def test_cancelling_ends_what_is_open_only(database: SqliteDatabase) -> None:
     call_id, ids = await database.write(_call, 3)
     await database.write(calls.record_output, _output(call_id, ids[0]))
-    assert await database.write(calls.cancel, call_id, "stopped", 2.0) == ids[1:]
-    assert await database.write(calls.cancel, call_id, "stopped", 2.0) == []
+    assert await database.write(calls.cancel, call_id, "stopped", 2.0) == 2
+    assert await database.write(calls.cancel, call_id, "stopped", 2.0) == 0
     assert await database.read(calls.counts, call_id) == (0, {Status.SUCCESS: 1, Status.TERMINATED: 2})
     assert await database.write(calls.record_output, _output(call_id, ids[1])) is False
 

@@ -28,7 +28,7 @@ from ionian.blobs.files import FileBlobStore
 from ionian.config import Config
 from ionian.errors import IonianError
 from ionian.logs import STDOUT, Record, Writer
-from ionian.model import FunctionSpec, InputRef, OutputRecord, RunningContainer, Status
+from ionian.model import FunctionSpec, InputRef, JournalEntries, OpenInput, OutputRecord, RunningContainer, Status
 from ionian.state import calls, functions, images, labels, tokens
 from ionian.state.database import SqliteDatabase
 from ionian.state.migrate import migrate
@@ -53,14 +53,14 @@ class Played:
     live: list[FunctionSpec] = field(default_factory=list)
     reloads: int = 0
     released: list[str] = field(default_factory=list)
-    submitted: list[InputRef] = field(default_factory=list)
+    submitted: list[OpenInput] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     running: list[RunningContainer] = field(default_factory=list)
     machine_gpus: list[str] = field(default_factory=list)
     http_port: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def submit(self, inputs: list[InputRef]) -> None:
+    def submit(self, inputs: list[OpenInput]) -> None:
         self.submitted += inputs
         for given in inputs:
             self._start(self._run(given))
@@ -70,8 +70,11 @@ class Played:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _run(self, given: InputRef) -> None:
-        name = (await self.database.read(functions.get, given.function_id))["name"]
+    async def _run(self, opened: OpenInput) -> None:
+        name = (await self.database.read(functions.get, opened.function_id))["name"]
+        claim = JournalEntries(claims=((opened.input_id, "ta-1"),))
+        given = (await self.database.write(calls.commit, claim)).claimed[0]
+        assert given is not None
         body = self.functions.get(given.method or name)
         if body is None:
             return  # never answered

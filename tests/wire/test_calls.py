@@ -116,25 +116,19 @@ async def test_an_exception_of_the_function_reaches_the_caller(scene: Stage, cli
     assert "ValueError: not 7" in done.output
 
 
-async def test_retries_are_made_and_end(scene: Stage, client: Path, work: Path) -> None:
+async def test_clients_leave_retries_to_the_server(scene: Stage, client: Path, work: Path) -> None:
+    """Nothing here retries: the client must hand on the first failure that it is given, in calls and in maps."""
     attempts: list[int] = []
 
     def flaky(n: int) -> int:
         attempts.append(n)
-        if len(attempts) < 3:
-            raise RuntimeError("not yet")
-        return n
+        raise RuntimeError("not yet")
 
     scene.played.functions["flaky"] = flaky
-    assert await _run(scene, client, work, "print('>', flaky.remote(5))") == ["5"]
-    assert attempts == [5, 5, 5]
-    assert [given.attempt for given in scene.played.submitted] == [0, 1, 2]
-
-
-async def test_spawning_a_function_with_retries_is_refused(scene: Stage, new_client: Path, work: Path) -> None:
-    done = await scene.run(new_client / "modal", "run", _program(work, "flaky.spawn(1)"), cwd=work)
-    assert done.code == 1
-    assert "not for .spawn() yet" in done.output
+    body = ["for call in (lambda: flaky.remote(5), lambda: list(flaky.map([6]))):"]
+    body += ["    try:", "        call()", "    except RuntimeError as error:", "        print('>', error)"]
+    assert await _run(scene, client, work, *body) == ["not yet", "not yet"]
+    assert attempts == [5, 6]
 
 
 async def test_cancelling_a_call_ends_it(scene: Stage, client: Path, work: Path) -> None:

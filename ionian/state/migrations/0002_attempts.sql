@@ -1,0 +1,17 @@
+-- Retries by the server, claims of inputs by containers, counts of a call.
+
+ALTER TABLE inputs ADD COLUMN container_id TEXT NOT NULL DEFAULT '';  -- where it was sent last, or was about to be
+ALTER TABLE inputs ADD COLUMN crashes BIGINT NOT NULL DEFAULT 0;      -- times it began anew after a lost container
+ALTER TABLE inputs ADD COLUMN not_before DOUBLE PRECISION NOT NULL DEFAULT 0;
+
+ALTER TABLE calls ADD COLUMN accepted BIGINT NOT NULL DEFAULT 0;      -- inputs
+ALTER TABLE calls ADD COLUMN ended BIGINT NOT NULL DEFAULT 0;         -- inputs with an output
+ALTER TABLE calls ADD COLUMN entries BIGINT NOT NULL DEFAULT 0;       -- the last number given to an output
+
+UPDATE calls SET
+    accepted = (SELECT COUNT(*) FROM inputs WHERE inputs.call_id = calls.call_id),
+    ended = (SELECT COUNT(*) FROM outputs WHERE outputs.call_id = calls.call_id),
+    entries = (SELECT COALESCE(MAX(entry), 0) FROM outputs WHERE outputs.call_id = calls.call_id);
+
+CREATE INDEX inputs_open_by_call ON inputs (call_id, position) WHERE finished = 0;
+CREATE INDEX inputs_open_by_function ON inputs (function_id) WHERE finished = 0;
