@@ -11,8 +11,9 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.unknown_fields import UnknownFieldSet
 from modal_proto import api_pb2
+from modal_proto import task_command_router_pb2 as router_pb2
 
-__all__ = ["Message", "api_pb2"]
+__all__ = ["Message", "api_pb2", "router_pb2"]
 
 TOKEN_ID = "x-modal-token-id"
 TOKEN_SECRET = "x-modal-token-secret"
@@ -51,11 +52,20 @@ class Rpc:
     request: type[Message]
     response: type[Message]
     streams: bool  # the server answers with a stream
+    takes_stream: bool = False  # the client sends a stream
 
 
 def rpcs() -> list[Rpc]:
     """Every RPC of the installed protocol, in order of declaration. No client-streaming one exists in this service."""
-    service = api_pb2.DESCRIPTOR.services_by_name["ModalClient"]
+    return _rpcs(api_pb2.DESCRIPTOR.services_by_name["ModalClient"])
+
+
+def router_rpcs() -> list[Rpc]:
+    """Every RPC of the command router, through which clients since 1.5 run commands in containers."""
+    return _rpcs(router_pb2.DESCRIPTOR.services_by_name["TaskCommandRouter"])
+
+
+def _rpcs(service: Any) -> list[Rpc]:
     return [
         Rpc(
             name=method.name,
@@ -63,6 +73,7 @@ def rpcs() -> list[Rpc]:
             request=GetMessageClass(method.input_type),
             response=GetMessageClass(method.output_type),
             streams=method.server_streaming,
+            takes_stream=method.client_streaming,
         )
         for method in service.methods
     ]
@@ -86,6 +97,12 @@ def retries_on_client(client_version: str) -> bool:
     """Whether the client itself retries failed inputs of a sync call. Before 0.70 it left that to the server."""
     numbers = version_tuple(client_version)
     return not numbers or numbers >= (0, 70)
+
+
+def routes_without_tls(client_version: str) -> bool:
+    """Whether the client speaks to a command router without TLS (on the same machine). Before 1.5 it wants TLS."""
+    numbers = version_tuple(client_version)
+    return not numbers or numbers >= (1, 5)
 
 
 def shows_function_warnings(client_version: str) -> bool:

@@ -1,4 +1,4 @@
-"""The modules that hold RPC functions: the one list from which the service and the coverage table are made."""
+"""The modules that hold RPC functions: the lists from which the two services and the coverage table are made."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from ionian.api import (
     containers,
     deployments,
     environments,
+    execs,
     functions,
     images,
     layouts,
     logs,
     mounts,
+    router,
     secrets,
     tokens,
     workspaces,
@@ -30,6 +32,7 @@ MODULES: tuple[ModuleType, ...] = (
     containers,
     deployments,
     environments,
+    execs,
     functions,
     images,
     layouts,
@@ -39,3 +42,5 @@ MODULES: tuple[ModuleType, ...] = (
     tokens,
     workspaces,
 )
+
+ROUTER_MODULES: tuple[ModuleType, ...] = (router,)

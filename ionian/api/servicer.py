@@ -1,4 +1,4 @@
-"""Assembles the service: for every RPC of the protocol the function of that name, or an UNIMPLEMENTED that names it."""
+"""Assembles the services: for every RPC of a protocol the function of that name, or an UNIMPLEMENTED that names it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from typing import Any, NoReturn
 from grpclib.const import Cardinality, Handler
 
 from ionian import wire
+from ionian.api.access import RouterGuard
 from ionian.api.context import Context
 from ionian.api.guard import Guard
 from ionian.errors import Unimplemented
 
 # What the first RPC that is missing would have been for, in the words of who typed it. The first prefix that fits.
 _WANTED_FOR = {
-    "Sandbox": "sandboxes and `modal shell` need it",
-    "TaskGetCommandRouterAccess": (
-        "`modal container exec` and `modal shell CONTAINER` need it; `modal container logs` shows what it printed"
-    ),
-    "ContainerExec": "`modal container exec` needs it; `modal container logs` shows what a container printed",
+    "Sandbox": "sandboxes need it",
+    "TaskContainer": "sidecars of sandboxes need it",
+    "TaskMount": "images mounted into sandboxes need it",
+    "TaskUnmount": "images mounted into sandboxes need it",
+    "TaskReloadVolumes": "volumes need it",
+    "TaskSet": "network rules of sandboxes need it",
+    "TaskSnapshot": "snapshots of sandboxes need it",
+    "ContainerExec": "commands in containers need it",
     "EnvironmentUpdate": "environments cannot be changed; `modal environment create` makes another",
     "EnvironmentDelete": "environments cannot be deleted; `modal app stop` ends what runs in one",
     "Volume": "volumes need it",
@@ -44,9 +48,11 @@ class Servicer:
         return self._mapping
 
 
-def functions_of(modules: Sequence[ModuleType]) -> dict[str, Callable[..., Any]]:
+def functions_of(
+    modules: Sequence[ModuleType], rpcs: Callable[[], list[wire.Rpc]] = wire.rpcs
+) -> dict[str, Callable[..., Any]]:
     """The RPC functions that these modules define, by name. Raises ValueError for a name that two of them define."""
-    names = {rpc.name for rpc in wire.rpcs()}
+    names = {rpc.name for rpc in rpcs()}
     found: dict[str, Callable[..., Any]] = {}
     for module in modules:
         for name, value in vars(module).items():
@@ -75,6 +81,24 @@ def assemble(modules: Sequence[ModuleType], context: Context) -> Servicer:
 def wanted_for(name: str) -> str:
     """What needs an RPC that is not built, in the user's words; empty where nothing is known to."""
     return next((what for prefix, what in _WANTED_FOR.items() if name.startswith(prefix)), "")
+
+
+def assemble_router(modules: Sequence[ModuleType], context: Context) -> Servicer:
+    """The command router of these modules: the second service on the port, with tokens of its own."""
+    found, guard = functions_of(modules, wire.router_rpcs), RouterGuard(context)
+    mapping: dict[str, Handler] = {}
+    for rpc in wire.router_rpcs():
+        function = found.get(rpc.name) or _missing(rpc)
+        if inspect.isasyncgenfunction(function) != rpc.streams:
+            raise ValueError(f"RPC {rpc.name} {'streams: make it an async generator' if rpc.streams else 'is unary'}")
+        if rpc.takes_stream:
+            handle, cardinality = guard.collecting(rpc.name, function), Cardinality.STREAM_UNARY
+        elif rpc.streams:
+            handle, cardinality = guard.streaming(rpc.name, function), Cardinality.UNARY_STREAM
+        else:
+            handle, cardinality = guard.unary(rpc.name, function), Cardinality.UNARY_UNARY
+        mapping[rpc.path] = Handler(handle, cardinality, rpc.request, rpc.response)
+    return Servicer(mapping, guard)
 
 
 def _missing(rpc: wire.Rpc) -> Callable[..., Any]:

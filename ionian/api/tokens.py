@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import hmac
-import json
 
 from google.protobuf.empty_pb2 import Empty
 
+from ionian.api import jwt
 from ionian.api.context import Context
 from ionian.errors import FailedPrecondition, InvalidRequest, Unimplemented
 from ionian.state import tokens
@@ -79,14 +76,4 @@ async def AuthTokenGet(ctx: Context, request: api_pb2.AuthTokenGetRequest) -> ap
     """
     row = await ctx.database.read(tokens.get, ctx.caller.token_id)
     claims = {"iss": "ionian", "sub": row["token_id"], "exp": int(ctx.now + AUTH_TOKEN_S)}
-    signed = f"{_part({'alg': 'HS256', 'typ': 'JWT'})}.{_part(claims)}"
-    signature = hmac.digest(row["secret_sha256"].encode(), signed.encode(), hashlib.sha256)
-    return api_pb2.AuthTokenGetResponse(token=f"{signed}.{_base64(signature)}")
-
-
-def _part(fields: dict[str, str | int]) -> str:
-    return _base64(json.dumps(fields, separators=(",", ":")).encode())
-
-
-def _base64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+    return api_pb2.AuthTokenGetResponse(token=jwt.sign(claims, row["secret_sha256"].encode()))

@@ -13,7 +13,16 @@ from typing import Protocol
 from ionian.images.request import BuildDone as BuildDone
 from ionian.images.request import BuildOutput as BuildOutput
 from ionian.images.request import BuildRequest as BuildRequest
-from ionian.model import ContainerSpec, FunctionSpec, MountFile, RunningContainer
+from ionian.model import (
+    ContainerSpec,
+    ExecChunk,
+    ExecEnd,
+    ExecSpec,
+    ExecStdin,
+    FunctionSpec,
+    MountFile,
+    RunningContainer,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,38 @@ class WorkerLost:
 
 
 Event = ContainerExited | LogsWritten | WorkerLost
+
+
+class Execs(Protocol):
+    """Commands inside running containers. Each raises NotFound for a container or command that is not there."""
+
+    async def exec_start(self, spec: ExecSpec) -> None:
+        """Start a command. Raises InvalidRequest when it cannot be run."""
+
+    async def exec_read(self, container_id: str, exec_id: str, stream: int, offset: int, wait_s: float) -> ExecChunk:
+        """Output from a byte offset on; empty when none came in ``wait_s`` seconds. ``stream``: 1 or 2.
+
+        Raises FailedPrecondition when that offset is kept no more."""
+
+    async def exec_write(
+        self,
+        container_id: str,
+        exec_id: str,
+        offset: int,
+        data: bytes,
+        eof: bool,
+        turn: int | None = None,
+        index: int = 0,
+    ) -> int:
+        """Write input, once by its byte offset, or by the number of the message (from 1); the bytes written in all.
+
+        Raises FailedPrecondition when the input is closed."""
+
+    async def exec_stdin(self, container_id: str, exec_id: str) -> ExecStdin:
+        """How far the input is. Who was writing with an earlier turn is told to stop."""
+
+    async def exec_wait(self, container_id: str, exec_id: str, wait_s: float) -> ExecEnd | None:
+        """How it ended; None when it runs on after ``wait_s`` seconds."""
 
 
 class Engine(Protocol):

@@ -27,7 +27,17 @@ from ionian.engines.engine import (
     WorkerLost,
 )
 from ionian.errors import IonianError, Unavailable
-from ionian.model import ContainerSpec, FunctionSpec, Isolation, MountFile, RunningContainer
+from ionian.model import (
+    ContainerSpec,
+    ExecChunk,
+    ExecEnd,
+    ExecSpec,
+    ExecStdin,
+    FunctionSpec,
+    Isolation,
+    MountFile,
+    RunningContainer,
+)
 from ionian.worker import rpc
 
 START_TIMEOUT_S = 30.0
@@ -176,6 +186,37 @@ class LocalEngine:
 
     async def release(self, app_id: str) -> None:
         await self._request("release", {"app_id": app_id})
+
+    async def exec_start(self, spec: ExecSpec) -> None:
+        await self._request("exec_start", {"spec": codec.dump(spec)})
+
+    async def exec_read(self, container_id: str, exec_id: str, stream: int, offset: int, wait_s: float) -> ExecChunk:
+        where = {"container_id": container_id, "exec_id": exec_id, "stream": stream}
+        return codec.load(ExecChunk, await self._request("exec_read", {**where, "offset": offset, "wait_s": wait_s}))
+
+    async def exec_write(
+        self,
+        container_id: str,
+        exec_id: str,
+        offset: int,
+        data: bytes,
+        eof: bool,
+        turn: int | None = None,
+        index: int = 0,
+    ) -> int:
+        where = {"container_id": container_id, "exec_id": exec_id, "offset": offset}
+        given = {**where, "data": codec.dump(data), "eof": eof, "turn": turn, "index": index}
+        written: int = await self._request("exec_write", given)
+        return written
+
+    async def exec_stdin(self, container_id: str, exec_id: str) -> ExecStdin:
+        where = {"container_id": container_id, "exec_id": exec_id}
+        return codec.load(ExecStdin, await self._request("exec_stdin", where))
+
+    async def exec_wait(self, container_id: str, exec_id: str, wait_s: float) -> ExecEnd | None:
+        where = {"container_id": container_id, "exec_id": exec_id, "wait_s": wait_s}
+        end = await self._request("exec_wait", where)
+        return codec.load(ExecEnd, end) if end else None
 
     async def events(self) -> AsyncIterator[Event]:
         while True:

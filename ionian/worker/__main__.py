@@ -20,7 +20,7 @@ from ionian.blobs.files import FileBlobStore
 from ionian.config import Config
 from ionian.errors import InvalidRequest, IonianError
 from ionian.images.request import BuildDone, BuildRequest
-from ionian.model import ContainerSpec, FunctionSpec, MountFile
+from ionian.model import ContainerSpec, ExecSpec, FunctionSpec, MountFile
 from ionian.runtimes import probe
 from ionian.worker import rpc
 from ionian.worker.worker import EXIT_HOOKS_S, Worker
@@ -120,6 +120,8 @@ class Service:
             return worker.release(params["app_id"])
         if method == "build":
             return await self._build(codec.load(BuildRequest, params["request"]), request_id, writer)
+        if method.startswith("exec_"):
+            return await self._exec(method, params)
         if method == "shutdown":
             self._spawn(self._shutdown(params["grace_s"], writer, request_id))
             return None
@@ -131,6 +133,22 @@ class Service:
                 return codec.dump(item)
             rpc.send(writer, {"id": request_id, "part": item.text})
         raise IonianError("the build ended without a result")
+
+    async def _exec(self, method: str, params: dict[str, Any]) -> Any:
+        execs = self._worker.execs
+        if method == "exec_start":
+            return await execs.start(codec.load(ExecSpec, params["spec"]))
+        where = params["container_id"], params["exec_id"]
+        if method == "exec_read":
+            return codec.dump(await execs.read(*where, params["stream"], params["offset"], params["wait_s"]))
+        if method == "exec_write":
+            data = codec.load(bytes, params["data"])
+            return await execs.write(*where, params["offset"], data, params["eof"], params["turn"], params["index"])
+        if method == "exec_stdin":
+            return codec.dump(await execs.stdin(*where))
+        if method == "exec_wait":
+            return codec.dump(await execs.wait(*where, params["wait_s"]))
+        raise InvalidRequest(f"the worker knows no method {method!r}: server and worker are of different versions")
 
     async def _shutdown(self, grace_s: float, *_: object) -> None:
         await self._worker.stop_all(grace_s)

@@ -30,6 +30,7 @@ from ionian.model import ContainerSpec, FunctionSpec, MountFile, RunningContaine
 from ionian.runtimes.runtime import Runtime
 from ionian.worker import bundle, container, imports
 from ionian.worker.container import LiveContainer, State
+from ionian.worker.execs import Execs
 
 LEARN_S = 8.0  # seconds after a start by when a container has imported what it needs
 EXIT_HOOKS_S = 30.0  # what a program gets after SIGTERM when nobody says otherwise
@@ -55,6 +56,7 @@ class Worker:
         self._root = config.run / "c"
         self._lib = config.run / "lib"
         self._live: dict[str, LiveContainer] = {}
+        self.execs = Execs(self._live.get)
         self._writers: dict[str, Writer] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._fresh_logs: set[str] = set()
@@ -177,6 +179,7 @@ class Worker:
         container_id = live.state.container_id
         if not end.code and bytecode.current(self._layers, self._images.get(container_id, ((), ""))[0]) is None:
             await self._learn(live)
+        await self.execs.end(container_id)
         await live.end()
         self._live.pop(container_id, None)
         self._images.pop(container_id, None)
@@ -268,5 +271,6 @@ class Worker:
             self._emit({"event": "logs", "app_id": app_id})
 
     def close(self) -> None:
+        self.execs.close()
         for writer in self._writers.values():
             writer.close()
