@@ -12,7 +12,8 @@ from . import environment
 from .client import Client
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_MAX_TEXT = 2 * 1024 * 1024  # characters of an exception's repr
+_MAX_TEXT = 2 * 1024 * 1024  # characters of an exception's repr, and of its traceback
+_MAX_PICKLED = 64 * 1024 * 1024  # bytes of an exception; a longer one travels as its text
 
 
 def user_traceback(error: BaseException) -> TracebackType | None:
@@ -36,16 +37,20 @@ def parts(client: Client | None, error: BaseException, text: str, pickled: bool 
     pieces: list[bytes] = [b"", b"", b""]
     if client is not None and pickled:
         pieces = [_exception(client, error), *_traceback(client, error)]
-    header = {"exception": _repr(error), "traceback": text, "parts": [len(piece) for piece in pieces]}
+    header = {"exception": _repr(error), "traceback": _cut(text), "parts": [len(piece) for piece in pieces]}
     return header, b"".join(pieces)
 
 
 def _exception(client: Client, error: BaseException) -> bytes:
     try:
-        return client.serialize(error)
-    except Exception as reason:  # noqa: BLE001  a user's __reduce__ may raise anything
-        message = f"Failed to serialize exception {error} of type {type(error)}: {reason}"
-        return client.serialize(client.error("SerializationError", message))
+        data = client.serialize(error)
+        if len(data) <= _MAX_PICKLED:
+            return data
+        reason = f"it has {len(data)} bytes, the limit is {_MAX_PICKLED}"
+    except Exception as raised:  # noqa: BLE001  a user's __reduce__ may raise anything
+        reason = _str(raised)
+    message = f"Failed to serialize exception {_str(error)} of type {type(error)}: {reason}"
+    return client.serialize(client.error("SerializationError", message))
 
 
 def _traceback(client: Client, error: BaseException) -> tuple[bytes, bytes]:
@@ -57,7 +62,17 @@ def _traceback(client: Client, error: BaseException) -> tuple[bytes, bytes]:
 
 def _repr(error: BaseException) -> str:
     try:
-        text = repr(error)
+        return _cut(repr(error))
     except Exception:  # noqa: BLE001  a user's __repr__ may raise anything
-        text = f"<{type(error).__name__} whose repr failed>"
+        return f"<{type(error).__name__} whose repr failed>"
+
+
+def _str(error: BaseException) -> str:
+    try:
+        return _cut(str(error))
+    except Exception:  # noqa: BLE001  a user's __str__ may raise anything
+        return f"<{type(error).__name__} whose str failed>"
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "... (cut)"

@@ -41,7 +41,8 @@ class Job:
 class Desk:
     """Calls waiting for the entrypoint, and jobs it has. A call has one job, or those of a batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, repeats: bool = True) -> None:
+        self._repeats = repeats  # the entrypoint acts once on a cancellation, and misses one that comes too early
         self.asked = asyncio.Event()  # the entrypoint has asked for its first input: it is loaded
         self._waiting: collections.deque[dict[str, Job]] = collections.deque()
         self._running: dict[str, Job] = {}
@@ -73,7 +74,7 @@ class Desk:
             self._calls.pop(input_id, None)
         else:
             call[input_id].release()
-            self._cancelling.append(input_id)
+            self._cancelling = list(dict.fromkeys([*self._cancelling, input_id]))
             self._cancelled.set()
 
     def cancel_all(self) -> None:
@@ -99,12 +100,13 @@ class Desk:
 
     async def cancellations(self) -> list[str]:
         """Running jobs to cancel. Waits for some, but no longer than a heartbeat may take."""
-        if not self._cancelling:
+        if not any(input_id in self._running for input_id in self._cancelling):
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._cancelled.wait(), HOLD_HEARTBEAT_S)
         self._cancelled.clear()
-        found, self._cancelling = self._cancelling, []
-        return [input_id for input_id in found if input_id in self._running]
+        found = [input_id for input_id in self._cancelling if input_id in self._running]
+        self._cancelling = list(found) if self._repeats else []
+        return found
 
     async def finish(self, item: Any) -> None:
         """The entrypoint has ended a job. One that is gone already was answered before: a repeated RPC."""

@@ -77,7 +77,7 @@ class _Parent:
         self._container_id = container_id
         self._folder = folder
         self._api = wire.protocol()
-        self._desk = Desk()
+        self._desk = Desk(repeats=hasattr(self._api, "AppLayout"))  # clients up to 0.64 act each time
         self._blobs = Blobs()
 
     async def run(self, listener: socket.socket, deliver: Deliver) -> int:
