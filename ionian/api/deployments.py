@@ -109,11 +109,14 @@ async def AppRollover(ctx: Context, request: api_pb2.AppRolloverRequest) -> api_
 
 
 async def _republish(ctx: Context, app_id: str, version: int, rollback_version: int) -> float:
+    """What a version was, once more: with its tag and its commit, because they say which program this is."""
+
     def commit(tx: Tx) -> float:
         if apps.get(tx, app_id)["state"] != apps.DEPLOYED:
             raise FailedPrecondition(f"app {app_id} is not deployed")
         layout = apps.layout(tx, app_id, version)
-        release = Release(ctx.caller.client_version, rollback_version=rollback_version)
+        old = next(row for row in apps.history(tx, app_id) if row["version"] == version)
+        release = Release(ctx.caller.client_version, old["tag"], old["commit_info"], rollback_version)
         functions.claim_labels(tx, app_id, ctx.config.workspace, layout.definition_ids.values())
         apps.publish(tx, app_id, "", apps.DEPLOYED, layout, release, ctx.now)
         return ctx.now

@@ -24,14 +24,17 @@ Filter = Callable[[Record], bool]
 
 
 async def AppGetLogs(ctx: Context, request: api_pb2.AppGetLogsRequest) -> AsyncIterator[api_pb2.TaskLogsBatch]:
-    """Log records behind an entry, then new ones as they come, for ``timeout`` seconds or until the app has ended."""
+    """Log records behind an entry, then new ones as they come: for ``timeout`` seconds or to the end of what printed.
+
+    That is the app, or the one container that is asked for.
+    """
     app_id = request.app_id or _app_of(ctx, request.task_id)
     keep = _filter(request, request.file_descriptor)
     cursor = Cursor.decode(request.last_entry_id)
     until = ctx.elapsed() + request.timeout
     while True:
         ticket = ctx.watch.ticket(logs_topic(app_id))
-        ended = await _has_ended(ctx, app_id)
+        ended = not _lives(ctx, request.task_id) if request.task_id else await _has_ended(ctx, app_id)
         while True:
             records, cursor = logs.read(ctx.config.logs / app_id, cursor, BATCH)
             if not records:
@@ -42,7 +45,8 @@ async def AppGetLogs(ctx: Context, request: api_pb2.AppGetLogsRequest) -> AsyncI
         if ended or left <= 0:
             ticket.cancel()
             break
-        await ctx.watch.wait(ticket, min(left, 1.0) if await _is_stopped(ctx, app_id) else left)
+        ending = bool(request.task_id) or await _is_stopped(ctx, app_id)
+        await ctx.watch.wait(ticket, min(left, 1.0) if ending else left)
     if ended:
         yield api_pb2.TaskLogsBatch(app_done=True)
 
@@ -58,6 +62,10 @@ async def _has_ended(ctx: Context, app_id: str) -> bool:
         return False
     alive = any(container.app_id == app_id for container in ctx.services.containers())
     return not alive or ctx.now > row["stopped_at"] + LAST_WORDS_S
+
+
+def _lives(ctx: Context, container_id: str) -> bool:
+    return any(container.container_id == container_id for container in ctx.services.containers())
 
 
 def _app_of(ctx: Context, container_id: str) -> str:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,15 @@ from tests.e2e.gate import Gate
 from tests.e2e.machine import Client, Machine, output_of, until
 
 
-def _json(server: Machine, client: Client, *arguments: str) -> Any:
-    return json.loads(server.modal(client, *arguments, "--json"))
+def _json(server: Machine, client: Client, *arguments: str) -> list[dict[str, str]]:
+    """What a verb lists with ``--json``, keys as the newest client writes them."""
+    listed = json.loads(server.modal(client, *arguments, "--json"))
+    return [{key.lower().replace(" ", "_"): value for key, value in found.items()} for found in listed]
+
+
+def _yes(client: Client) -> list[str]:
+    """The old client stops things without asking."""
+    return [] if client.version == OLD else ["--yes"]
 
 
 def _state(server: Machine, client: Client, app: str) -> list[str]:
@@ -25,48 +33,89 @@ def _state(server: Machine, client: Client, app: str) -> list[str]:
 
 
 def _versions(server: Machine, client: Client, app: str) -> list[str]:
-    return re.findall(r"^\W+(v\d+)\W", server.modal(client, "app", "history", app), re.M)
+    return [found["version"] for found in _json(server, client, "app", "history", app)]
 
 
-def test_history_rollback_and_stop(server: Machine, new_client: Client) -> None:
+@pytest.fixture(params=[OLD, NEW])
+def each(client: Callable[[str], Client], request: pytest.FixtureRequest) -> Client:
+    """An old and a new client in turn."""
+    return client(request.param)
+
+
+def test_history_rollback_and_stop(server: Machine, each: Client) -> None:
+    name = f"historic-{each.version.replace('.', '-')}"
     for tag in ("first", "second"):
-        server.modal(new_client, "deploy", "arguments.py", "--name", "historic", "--tag", tag, cwd=APPS)
-    assert _versions(server, new_client, "historic") == ["v2", "v1"]
-    assert {"first", "second"} <= set(server.modal(new_client, "app", "history", "historic").split())
+        server.modal(each, "deploy", "arguments.py", "--name", name, "--tag", tag, cwd=APPS)
+    assert _versions(server, each, name) == ["v2", "v1"]
+    newest, oldest = _json(server, each, "app", "history", name)
+    assert (newest["tag"], oldest["tag"]) == ("second", "first")
+    assert {newest["client"], oldest["client"]} == {each.version}
+    text = server.modal(each, "app", "history", name)
+    assert {"Version", "Time", "deployed", "v2", "v1", "first", "second"} <= set(text.split())
 
-    said = server.modal(new_client, "app", "rollback", "historic", "v9", code=1)
+    said = server.modal(each, "app", "rollback", name, "v9", code=1)
     assert "has no version 9" in said
-    assert "rollback successful" in server.modal(new_client, "app", "rollback", "historic")
-    assert _versions(server, new_client, "historic") == ["v3", "v2", "v1"]
+    assert "rollback successful" in server.modal(each, "app", "rollback", name)
+    assert _versions(server, each, name) == ["v3", "v2", "v1"]
+    assert "rollback successful" in server.modal(each, "app", "rollback", name, "v2")
+    assert _versions(server, each, name) == ["v4", "v3", "v2", "v1"]
+    assert [found["tag"] for found in _json(server, each, "app", "history", name)] == [
+        "second",
+        "first",
+        "second",
+        "first",
+    ]
 
-    assert _state(server, new_client, "historic") == ["deployed"]
-    server.modal(new_client, "app", "stop", "historic", "--yes")
-    assert _state(server, new_client, "historic") == ["stopped"]
-    assert "already stopped" in server.modal(new_client, "app", "stop", "historic", "--yes", code=1)
-    assert "not deployed" in server.modal(new_client, "app", "rollback", "historic", code=1)
-    assert "No App with name 'nobody'" in server.modal(new_client, "app", "history", "nobody", code=1)
+    assert _state(server, each, name) == ["deployed"]
+    assert {"App", "ID", "deployed"} <= set(server.modal(each, "app", "list").split())
+    server.modal(each, "app", "stop", name, *_yes(each))
+    assert _state(server, each, name) == ["stopped"]
+    missing = "No App with name" if each.version == NEW else "Could not find a deployed app named"
+    again = server.modal(each, "app", "stop", name, *_yes(each), code=1)
+    assert ("already stopped" if each.version == NEW else missing) in again
+    again = server.modal(each, "app", "rollback", name, code=1)
+    assert ("not deployed" if each.version == NEW else missing) in again
+    assert missing in server.modal(each, "app", "history", "nobody", code=1)
 
 
-def test_run_with_arguments(server: Machine, new_client: Client) -> None:
-    def run(*given: str, code: int = 0) -> str:
-        return server.modal(new_client, "run", *given, cwd=APPS, code=code)
+def test_run_with_arguments(server: Machine, each: Client) -> None:
+    def run(*given: str, code: int | None = 0) -> str:
+        return server.modal(each, "run", *given, cwd=APPS, code=code)
 
     assert "the sum is 7.5!" in run("arguments.py::add", "--a", "3", "--b", "4.5", "--loud")
     assert "the sum is 3.0" in run("arguments.py::add", "--a", "1")
     assert run("-q", "arguments.py::add", "--a", "1") == ""  # quiet shows no logs either
-    assert "Missing option '--a'" in run("arguments.py::add", code=2)
-    assert "not a valid integer" in run("arguments.py::add", "--a", "x", code=2)
-    assert "- add / app.add" in run("arguments.py::nope", code=1)
+    if each.version == NEW:
+        assert "Missing option '--a'" in run("arguments.py::add", code=2)
+    else:
+        assert "Missing parameter: a" in run("arguments.py::add", code=1)
+    assert "not a valid integer" in run("arguments.py::add", "--a", "x", code=None)
+    assert "add" in run("arguments.py::nope", code=1)
+
+
+def test_run_with_a_local_entrypoint(server: Machine, each: Client, tmp_path: Path) -> None:
+    def run(*given: str, code: int | None = 0) -> str:
+        return server.modal(each, "run", *given, cwd=APPS, code=code)
+
+    said = run("arguments.py::tell", "--times", "2", "--word", "hey")
+    assert re.findall(r"^told .*", said, re.M) == ["told hey", "told hey"]
+    assert "App completed." in said
+    assert re.findall(r"^told .*", run("arguments.py::tell", "--times", "1"), re.M) == ["told hello"]
+    assert "--times" in run("arguments.py::tell", "--help", code=None)  # the old client ends with 1
+    assert "no such thing to tell" in run("arguments.py::tell", "--times", "0", code=1)
+    result = tmp_path / "result"
+    run("-w", str(result), "arguments.py::tell", "--times", "1")
+    assert result.read_text() == "told 1 times"
 
 
 @pytest.fixture
-def waiting(server: Machine, new_client: Client, held: Gate) -> tuple[str, str]:
+def waiting(server: Machine, each: Client, held: Gate) -> tuple[str, str]:
     """A container that works on an input which ends when the gate opens: its id, and the call's."""
-    server.modal(new_client, "deploy", "arguments.py", cwd=APPS)
-    program = f"import modal; print(modal.Function.from_name('arguments', 'wait').spawn({held.url!r}).object_id)"
-    call = _python(server, new_client, program)
+    server.modal(each, "deploy", "arguments.py", cwd=APPS)
+    program = f"import modal; f = modal.Function.from_name('arguments', 'wait'); print(f.spawn({held.url!r}).object_id)"
+    call = _python(server, each, program)
     held.wait_for(lambda inside: len(inside) == 1, "the input to be in a container")
-    (container,) = _containers(server, new_client)
+    (container,) = _containers(server, each)
     return container, call
 
 
@@ -86,34 +135,41 @@ def _result(server: Machine, client: Client, call: str) -> str:
 
 
 def test_a_stopped_containers_inputs_begin_anew_in_another(
-    server: Machine, new_client: Client, held: Gate, waiting: tuple[str, str]
+    server: Machine, each: Client, held: Gate, waiting: tuple[str, str]
 ) -> None:
     container, call = waiting
-    assert server.modal(new_client, "container", "logs", container) == "arrived\n"
-    server.modal(new_client, "container", "stop", container, "--yes")
-    held.wait_for(lambda inside: len(set(inside)) == 2, "the input to be in another container")
-    until(lambda: container not in _containers(server, new_client), "the container to be gone")
+    assert container[:9] in server.modal(each, "container", "list")  # of a narrow table
+    follow = ["-f"] if each.version == NEW else []
+    with output_of(server.spawn_modal(each, "container", "logs", container, *follow)) as following:
+        following.wait_for("arrived")
+        server.modal(each, "container", "stop", container, *_yes(each))
+        held.wait_for(lambda inside: len(set(inside)) == 2, "the input to be in another container")
+        until(lambda: container not in _containers(server, each), "the container to be gone")
+        assert following.process.wait(60) == 0  # the stream ends with its container; the other one's is not its
+    assert following.text.count("arrived") == 1
     second = held.inside[-1]
     held.release()
-    assert _result(server, new_client, call) == second
-    said = server.modal(new_client, "container", "stop", container, "--yes", code=1)
-    assert "is not running" in said
-    assert "modal app logs" in said
+    assert _result(server, each, call) == second
+    said = server.modal(each, "container", "stop", container, *_yes(each), code=1)
+    assert f"container {container}" in said
+    assert f"container {container} is" in server.modal(each, "container", "logs", container, code=1)
 
 
-def test_a_graceful_stop_lets_inputs_end(
-    server: Machine, new_client: Client, held: Gate, waiting: tuple[str, str]
-) -> None:
+def test_a_graceful_stop_lets_inputs_end(server: Machine, each: Client, held: Gate, waiting: tuple[str, str]) -> None:
+    if each.version == OLD:
+        pytest.skip("the old client has no --graceful")
     container, call = waiting
     (first,) = held.inside
-    server.modal(new_client, "container", "stop", container, "--graceful", "--yes")
+    assert server.modal(each, "container", "logs", container) == "arrived\n"
+    server.modal(each, "container", "stop", container, "--graceful", "--yes")
     held.release()
-    assert _result(server, new_client, call) == first
-    until(lambda: container not in _containers(server, new_client), "the container to be gone")
+    assert _result(server, each, call) == first
+    until(lambda: container not in _containers(server, each), "the container to be gone")
 
 
+@pytest.mark.parametrize("each", [NEW], indirect=True)
 def test_commands_in_containers_are_refused_in_the_users_words(
-    server: Machine, new_client: Client, waiting: tuple[str, str]
+    server: Machine, new_client: Client, each: Client, waiting: tuple[str, str]
 ) -> None:
     said = server.modal(new_client, "container", "exec", waiting[0], "ls", code=1)
     assert "not built in this server yet: `modal container exec`" in said

@@ -23,3 +23,17 @@ def wait(gate: str):
     connection.getresponse().read()
     connection.close()
     return BOOT
+
+
+@app.function()
+def say(word: str):
+    print("told", word)
+
+
+@app.local_entrypoint()
+def tell(times: int, word: str = "hello"):
+    if not times:
+        raise ValueError("no such thing to tell")
+    for _ in range(times):
+        say.remote(word)
+    return f"told {times} times"
