@@ -28,6 +28,13 @@ class Unauthenticated(IonianError):
     http = 401
 
 
+class PermissionDenied(IonianError):
+    """The caller is known, and this is not for them. The message says for whom it is."""
+
+    grpc = "PERMISSION_DENIED"
+    http = 403
+
+
 class NotFound(IonianError):
     """The named thing does not exist (or not in this environment)."""
 

@@ -16,8 +16,8 @@ import shutil
 import signal
 import sys
 import time
-from pathlib import Path
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import uvloop

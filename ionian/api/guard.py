@@ -9,16 +9,18 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
 from ionian import wire
+from ionian.api import inside
 from ionian.api.context import Caller, Context
-from ionian.errors import IonianError, Unauthenticated, Unimplemented
+from ionian.errors import IonianError, Unauthenticated
 from ionian.model import new_id
-from ionian.state import tokens
+from ionian.state import passes, tokens
 
 UnaryRpc = Callable[[Context, Any], Awaitable[Any]]
 StreamRpc = Callable[[Context, Any], AsyncIterator[Any]]
@@ -26,8 +28,10 @@ StreamRpc = Callable[[Context, Any], AsyncIterator[Any]]
 # Only what a client without a token needs to get one.
 WITHOUT_TOKEN = frozenset({"TokenFlowCreate", "TokenFlowWait"})
 
-_FROM_CONTAINER = (
-    "using other functions, or any other object of the client, in a container is not built in this server yet"
+_ENDED = "this container's token is not valid (any more): it is good only in its own container, while that lives"
+_CHILD = (
+    "no token given: a program that was started inside a container has none when its client is older than 1.6; "
+    "call from the function itself"
 )
 
 log = logging.getLogger("ionian.api")
@@ -45,7 +49,7 @@ class Guard:
         async def handle(stream: Any) -> None:
             with self._edge(name):
                 context = await self._admit(name, stream)
-                request = await stream.recv_message()
+                request = await self._received(context, stream)
                 await stream.send_message(await function(context, request))
 
         return handle
@@ -54,7 +58,7 @@ class Guard:
         async def handle(stream: Any) -> None:
             with self._edge(name):
                 context = await self._admit(name, stream)
-                request = await stream.recv_message()
+                request = await self._received(context, stream)
                 messages = function(context, request)
                 assert isinstance(messages, AsyncGenerator)
                 async with aclosing(messages):
@@ -64,15 +68,26 @@ class Guard:
         return handle
 
     async def _admit(self, name: str, stream: Any) -> Context:
-        """The context for this caller. Raises Unauthenticated, Unimplemented (a client inside a container)."""
+        """The context for this caller. Raises Unauthenticated, PermissionDenied (a container, for what is not its)."""
         caller = caller_of(stream.metadata or {})
-        if caller.client_type == wire.CLIENT_IN_CONTAINER and not caller.token_id:
-            raise Unimplemented(f"{name} from inside a container: {_FROM_CONTAINER}")
-        if name not in WITHOUT_TOKEN:
-            secret = str((stream.metadata or {}).get(wire.TOKEN_SECRET, ""))
-            if await self._context.database.read(tokens.check, caller.token_id, secret) is None:
-                raise Unauthenticated(_refusal(caller))
+        if name in WITHOUT_TOKEN:
+            return self._context.of(caller)
+        secret = str((stream.metadata or {}).get(wire.TOKEN_SECRET, ""))
+        if caller.token_id.startswith(passes.PREFIX):
+            found = self._context.services.inside(caller.token_id, secret)
+            if found is None:
+                raise Unauthenticated(_ENDED)
+            inside.admit(name)
+            return self._context.of(replace(caller, inside=found))
+        if await self._context.database.read(tokens.check, caller.token_id, secret) is None:
+            raise Unauthenticated(_refusal(caller))
         return self._context.of(caller)
+
+    async def _received(self, context: Context, stream: Any) -> Any:
+        request = await stream.recv_message()
+        if context.caller.inside is not None:
+            await inside.confine(context, context.caller.inside, request)
+        return request
 
     @contextmanager
     def _edge(self, name: str) -> Iterator[None]:
@@ -110,6 +125,8 @@ def caller_of(metadata: Any) -> Caller:
 
 
 def _refusal(caller: Caller) -> str:
+    if not caller.token_id and caller.client_type == wire.CLIENT_IN_CONTAINER:
+        return _CHILD
     if not caller.token_id:
         return 'no token given; run: eval "$(ionian env)"'
     return f'token {caller.token_id!r} is not valid on this server, or its secret is wrong; run: eval "$(ionian env)"'

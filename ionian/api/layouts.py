@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from collections.abc import Callable
+
+from ionian.api import definitions
 from ionian.api.context import Context
 from ionian.api.functions import describe
-from ionian.state import apps
+from ionian.state import apps, functions
 from ionian.state.database import Tx
 from ionian.wire import api_pb2
 
@@ -32,3 +37,17 @@ async def AppGetObjects(ctx: Context, request: api_pb2.AppGetObjectsRequest) -> 
     tags = {object_id: tag for tag, object_id in [*layout.function_ids.items(), *layout.class_ids.items()]}
     items = [api_pb2.AppGetObjectsItem(tag=tags[item.object_id], object=item) for item in layout.objects]
     return api_pb2.AppGetObjectsResponse(items=items)
+
+
+def written(tx: Tx, app_id: str, version: int, url: Callable[[str, str], str]) -> str:
+    """The objects of one version for its containers, as JSON: ids by tag, and what a client keeps of each function."""
+    layout = apps.layout(tx, app_id, version)
+    environment = apps.get(tx, app_id)["environment"]
+    handles = {}
+    for function_id, definition_id in layout.definition_ids.items():
+        row = functions.definition(tx, definition_id)
+        function = api_pb2.Function.FromString(row["definition"])
+        web_url = url(environment, row["web_label"]) if row["web_label"] else ""
+        handle = definitions.handle(function, app_id, definition_id, web_url)
+        handles[function_id] = base64.b64encode(handle.SerializeToString()).decode()
+    return json.dumps({"functions": layout.function_ids, "classes": layout.class_ids, "handles": handles})

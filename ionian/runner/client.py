@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .spec import series
+from . import handles
+from .spec import Launch, series
 
 PICKLE = 1  # the client's DataFormat values
 GENERATOR_DONE = 3
@@ -62,13 +64,6 @@ class _Remote:
         raise NotBuilt(f"{name!r} of the client's container manager is not available in an Ionian container")
 
 
-_OBJECT_MODULES = ("modal._object", "modal.object")  # where the base of all handles is, newest first
-_NO_CALLS = (
-    "{name} cannot be used from inside a container: calling other functions of an app, or using any other object of "
-    "it, is not built in Ionian yet"
-)
-
-
 class Client:
     """The imported ``modal`` package, marked as running in a container."""
 
@@ -81,24 +76,7 @@ class Client:
         self._exceptions = importlib.import_module("modal.exception")
         self._context = importlib.import_module(self.band.context)
         self._mark_remote(_Remote(container_id, function_id))
-        self._explain_handles()
-
-    def _explain_handles(self) -> None:
-        """What the user's module defines stays without an id in here. Say so: the client would blame the app."""
-        for module_name in _OBJECT_MODULES:
-            with contextlib.suppress(ImportError, AttributeError):
-                kind = importlib.import_module(module_name)._Object
-                check = kind._validate_is_hydrated
-
-                def explain(handle: Any, check: Callable[[Any], None] = check) -> None:
-                    try:
-                        check(handle)
-                    except self._exceptions.ExecutionError:
-                        name = f"{type(handle).__name__.strip('_')} {getattr(handle, 'tag', '')}".strip()
-                        raise self._exceptions.ExecutionError(_NO_CALLS.format(name=name)) from None
-
-                kind._validate_is_hydrated = explain
-                return
+        self._calls_with = self._connection()
 
     def _mark_remote(self, remote: _Remote) -> None:
         for module_name, class_name in self.band.marks:
@@ -106,6 +84,22 @@ class Client:
                 getattr(importlib.import_module(module_name), class_name)._singleton = remote
         if self.modal.is_local():
             raise NotBuilt(f"client {self.version} cannot be told that it runs in a container")
+
+    def _connection(self) -> Any:
+        """The client that handles in this process call with. It says who we are, and connects when it is first used."""
+        token_id, secret = os.environ.get("MODAL_TOKEN_ID", ""), os.environ.get("MODAL_TOKEN_SECRET", "")
+        if token_id and secret:
+            handles.introduce(token_id, secret)
+        return handles.connecting_later()
+
+    def attach(self, launch: Launch) -> None:
+        """Give the functions and classes of the user's module their ids, so that they can be called from here."""
+        if not launch.layout:
+            return
+        app = importlib.import_module("modal.app")._App
+        layout = handles.Layout(launch.layout)
+        names = launch.app_name, launch.app_id, launch.environment_name
+        handles.attach(app, *names, launch.function_name, layout, self._calls_with)
 
     @property
     def proto(self) -> Any:
@@ -127,7 +121,7 @@ class Client:
         return data
 
     def deserialize(self, data: bytes) -> Any:
-        return self._serialization.deserialize(data, None)
+        return self._serialization.deserialize(data, self._calls_with)
 
     def encode(self, value: Any, data_format: int) -> bytes:
         data: bytes = self._serialization.serialize_data_format(value, data_format)
@@ -137,7 +131,7 @@ class Client:
         """The positional and keyword arguments of an input."""
         if not data:
             return (), {}
-        args, kwargs = self._serialization.deserialize_data_format(data, data_format or PICKLE, None)
+        args, kwargs = self._serialization.deserialize_data_format(data, data_format or PICKLE, self._calls_with)
         return args, kwargs
 
     def generator_done(self, items: int) -> bytes:
@@ -199,7 +193,7 @@ class Client:
         if reader is None or message is None:
             args, kwargs = self.deserialize(data)
         else:
-            args, kwargs = reader(data, message, None)
+            args, kwargs = reader(data, message, self._calls_with)
         return args, kwargs
 
     def fastapi_app(self, function: Callable[..., Any], method: str, docs: bool) -> Any:

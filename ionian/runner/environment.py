@@ -8,6 +8,7 @@ import io
 import os
 import select
 import sys
+import urllib.parse
 from typing import Any
 
 from . import frames
@@ -33,6 +34,19 @@ def prepare(launch: Launch, library: str, container_id: str) -> None:
         os.environ["MODAL_SERVER_URL"] = launch.server_url
     if launch.environment_name:
         os.environ["MODAL_ENVIRONMENT"] = launch.environment_name
+    _reach_server()
+
+
+def _reach_server() -> None:
+    """Programs started in here find the server too: past a proxy, and with the token that newer clients overlook."""
+    host = urllib.parse.urlsplit(os.environ.get("MODAL_SERVER_URL", "")).hostname
+    for name in ("NO_PROXY", "no_proxy"):
+        if host:
+            os.environ[name] = ",".join(filter(None, (os.environ.get(name, ""), host)))
+    token_id, secret = os.environ.get("MODAL_TOKEN_ID", ""), os.environ.get("MODAL_TOKEN_SECRET", "")
+    if token_id and secret:  # since 1.6; clients in containers take no tokens from the environment
+        headers = f"x-modal-token-id:{token_id},x-modal-token-secret:{secret}"
+        os.environ.setdefault("MODAL_OVERRIDE_HEADERS", headers)
 
 
 def search_path(launch: Launch, library: str, present: list[str]) -> list[str]:

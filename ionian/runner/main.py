@@ -83,6 +83,7 @@ def _serve(client: Client, launch: spec.Launch, listener: socket.socket, clock: 
     from . import load
 
     service = load.service(client, launch)
+    client.attach(launch)
     clock.mark("module")
     if launch.web is not None:
         from . import site

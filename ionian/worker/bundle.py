@@ -10,7 +10,7 @@ from ionian.runner import spec as launch_spec
 from ionian.runtimes.runtime import Bind, Interpreter, SandboxSpec
 
 LIB = "/__ionian/lib"  # the runner and the compatibility module, as packages ionian_runner and ionian_compat
-PLACE = "/__ionian/container"  # this container's own files: spec.json, definition
+PLACE = "/__ionian/container"  # this container's own files: spec.json, definition, layout
 CLIENT = "/pkg"
 DEPS = "/__modal/deps"
 ACCEL = "/__ionian/accel"  # uvloop for the runner, not on the user's import path
@@ -54,6 +54,7 @@ def launch_json(spec: ContainerSpec, shown: dict[str, str], home: str) -> str:
             accel_path=shown[ACCEL],
             compat=True,
             definition=f"{shown[PLACE]}/definition",
+            layout=f"{shown[PLACE]}/layout" if spec.layout else "",
             environment_name=function.environment,
         )
     )

@@ -144,6 +144,7 @@ class Worker:
         shown = {bind.target: self._runtime.shown(bind) for bind in bundle.binds(places)}
         (live.place / "spec.json").write_text(bundle.launch_json(spec, shown, home))
         (live.place / "definition").write_bytes(spec.function.definition)
+        (live.place / "layout").write_text(spec.layout)
         listener = live.listen()
         stdout, stderr = live.output.stdout.writer(), live.output.stderr.writer()
         try:

@@ -166,7 +166,7 @@ def test_retired_names_in_the_container(start: Start, python: str) -> None:
     assert "ionian" not in container.log()
 
 
-def test_a_call_from_a_container_says_that_this_is_not_built(start: Start, python: str) -> None:
+def test_a_handle_that_the_layout_lacks_says_so_and_connects_nowhere(start: Start, python: str) -> None:
     module = """
         import modal
         app = modal.App("test")
@@ -182,5 +182,4 @@ def test_a_call_from_a_container_says_that_this_is_not_built(start: Start, pytho
     peer = start(python, module).ready()
     call(peer, "in-1")
     header, _ = peer.take(frames.OUTPUT)
-    assert "from inside a container" in header["exception"]
-    assert "not built" in header["exception"]
+    assert "has not been hydrated" in header["exception"]

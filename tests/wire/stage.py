@@ -21,7 +21,7 @@ from grpclib.server import Server
 
 from ionian.api import approval, page
 from ionian.api import blobs as api_blobs
-from ionian.api.context import Context
+from ionian.api.context import Context, Inside
 from ionian.api.modules import MODULES
 from ionian.api.servicer import Servicer, assemble
 from ionian.blobs.files import FileBlobStore
@@ -29,12 +29,13 @@ from ionian.config import Config
 from ionian.errors import IonianError
 from ionian.logs import STDOUT, Record, Writer
 from ionian.model import FunctionSpec, InputRef, JournalEntries, OpenInput, OutputRecord, RunningContainer, Status
-from ionian.state import calls, functions, images, labels, tokens
+from ionian.state import calls, functions, images, labels, passes, tokens
 from ionian.state.database import SqliteDatabase
 from ionian.state.migrate import migrate
 from ionian.state.watch import Watch, call_topic, image_topic, logs_topic
 
 TOKEN = ("ak-test", "as-test")
+CONTAINER_KEY = b"k" * passes.KEY_BYTES
 PICKLE, GENERATOR_DONE = 1, 3
 
 
@@ -57,6 +58,7 @@ class Played:
     cancelled: list[str] = field(default_factory=list)
     running: list[RunningContainer] = field(default_factory=list)
     machine_gpus: list[str] = field(default_factory=list)
+    alive: dict[str, Inside] = field(default_factory=dict)  # containers whose tokens are good
     http_port: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -169,6 +171,10 @@ class Played:
 
     def containers(self) -> list[RunningContainer]:
         return self.running
+
+    def inside(self, token_id: str, secret: str) -> Inside | None:
+        container_id = passes.container_of(CONTAINER_KEY, token_id, secret)
+        return self.alive.get(container_id or "")
 
     async def stop_container(self, container_id: str, graceful: bool) -> None:
         self.running = [container for container in self.running if container.container_id != container_id]

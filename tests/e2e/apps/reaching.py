@@ -1,4 +1,4 @@
-"""A container that looks for other objects: these calls are not built, and must not go anywhere else."""
+"""A container that looks for an object of a kind that is not built: it asks this server, and no other."""
 
 import os
 
