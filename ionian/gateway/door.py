@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+from ionian.gateway.cork import Cork
 from ionian.gateway.http import HttpConnection
 
 if TYPE_CHECKING:
@@ -40,17 +41,18 @@ class Door(asyncio.Protocol):
         self._gateway.connections.discard(self)
         if data.startswith(_PREFACE):
             self._gateway.counters.grpc += 1
-            self._gateway.grpc_transports.add(self.transport)
-            self._enter(self._gateway.grpc(), data)
+            corked = Cork(self.transport, self._gateway.loop)
+            self._gateway.grpc_transports.add(corked)
+            self._enter(self._gateway.grpc(), corked, data)
         elif data[0] == _TLS_HANDSHAKE:
             self.transport.write(_TLS_ALERT)
             self.transport.close()
         else:
-            self._enter(HttpConnection(self._gateway), data)
+            self._enter(HttpConnection(self._gateway), self.transport, data)
 
-    def _enter(self, protocol: asyncio.Protocol, data: bytes) -> None:
+    def _enter(self, protocol: asyncio.Protocol, transport: asyncio.Transport, data: bytes) -> None:
         self.transport.set_protocol(protocol)
-        protocol.connection_made(self.transport)
+        protocol.connection_made(transport)
         protocol.data_received(data)
 
     def expire(self, now: float) -> None:

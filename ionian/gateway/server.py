@@ -23,7 +23,7 @@ from ionian.gateway.http import HttpConnection
 from ionian.gateway.internal import Handler, Internal, Request, Response
 from ionian.gateway.proxy import Proxied
 from ionian.gateway.router import Router
-from ionian.gateway.upstream import Pool
+from ionian.gateway.upstream import Kill, Pool
 
 _BACKLOG = 1024
 
@@ -42,7 +42,10 @@ class Counters:
 
 
 class Gateway:
-    """``grpc`` makes a protocol per HTTP/2 connection; ``internal`` maps path prefixes on plain hosts to handlers."""
+    """``grpc`` makes a protocol per HTTP/2 connection; ``internal`` maps path prefixes on plain hosts to handlers.
+
+    ``kill(container_id, reason)`` ends a container whose application does not return.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Gateway:
         internal: Mapping[str, Handler],
         grpc: Callable[[], asyncio.Protocol],
         sweep_s: float = 1.0,
+        kill: Kill = lambda container_id, reason: None,
     ) -> None:
         self.config = config
         self.router = router
@@ -66,6 +70,7 @@ class Gateway:
         self.pool: Pool
         self._internal = sorted(((_prefix(path), path, handler) for path, handler in internal.items()), reverse=True)
         self._sweep_s = sweep_s
+        self._kill = kill
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._boot = secrets.token_hex(4)
@@ -74,7 +79,7 @@ class Gateway:
     async def start(self, host: str, port: int) -> int:
         """Listen. Returns the port, chosen by the system for 0. Raises ``Unavailable`` when it is taken."""
         self.loop = asyncio.get_running_loop()
-        self.pool = Pool(self.loop)
+        self.pool = Pool(self.loop, self._kill)
         try:
             self._server = await self.loop.create_server(lambda: Door(self), host, port, backlog=_BACKLOG)
         except OSError as error:

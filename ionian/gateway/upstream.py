@@ -7,16 +7,20 @@ also when the client went away long before.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from math import inf
 from typing import Protocol, cast
 
 from ionian.gateway.acquire import Slot
 from ionian.runner import frames
 
-_GRACE_S = 30.0  # after its time is over, how long an application may take to return before its connection is broken
+_GRACE_S = 2.0  # after its time is over, how long an application may take to return before its container is replaced
 _IDLE_S = 60.0  # an unused connection is closed
 _BUSY_RETRIES = 400  # a full accept queue is tried again every 10 ms
 _unpack = frames.HEADER.unpack_from
+
+
+Kill = Callable[[str, str], None]  # ends a container (its id) at once, for a reason
 
 
 class Receiver(Protocol):
@@ -44,8 +48,9 @@ class Receiver(Protocol):
 class Pool:
     """All connections to containers, by socket path."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, kill: Kill) -> None:
         self.loop = loop
+        self._kill = kill
         self.every: set[Upstream] = set()
         self._idle: dict[str, list[Upstream]] = {}
 
@@ -76,6 +81,11 @@ class Pool:
                 idle.remove(upstream)
             if not idle:
                 del self._idle[upstream.path]
+
+    def hung(self, container_id: str) -> None:
+        """A container works on a request that is over, and does not end; it gets no new ones. Others may finish."""
+        if not any(upstream.works_in(container_id) for upstream in self.every):
+            self._kill(container_id, "a request ran past its timeout and did not end")
 
     async def connect(self, path: str) -> Upstream:
         """A new connection. Raises ``OSError``; a container whose accept queue is full is asked again for a while."""
@@ -136,6 +146,10 @@ class Upstream(asyncio.Protocol):
         if self._open and not self.closed:
             self._open = not last
             self.transport.write(data)
+
+    def works_in(self, container_id: str) -> bool:
+        """Whether a request of this connection holds a slot there."""
+        return self._slot is not None and self._slot.container_id == container_id
 
     def abandon(self) -> None:
         """Nobody waits for the response. The slot stays taken until the application has returned."""
@@ -242,8 +256,14 @@ class Upstream(asyncio.Protocol):
         """Called about once a second."""
         if now < self.deadline:
             return
-        if self._slot is None or self._cancelled:
+        if self._slot is None:
             self.transport.abort()
+            return
+        if self._cancelled:
+            container_id = self._slot.container_id
+            self._end("did not end its work in time")
+            self.transport.abort()
+            self.pool.hung(container_id)
             return
         self._cancelled = True
         self.deadline = now + _GRACE_S
