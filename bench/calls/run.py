@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from bench.calls import measures
-from bench.calls.sides import PLACE, bench
+from bench.calls.sides import PLACE, Bench, bench
 
 MEASURES = ("remote", "map", "spawn", "queue")
 
@@ -20,8 +20,9 @@ MEASURES = ("remote", "map", "spawn", "queue")
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench calls", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few inputs: shows that it works, in about a minute")
+    parser.add_argument("--part", type=float, default=1.0, help="this part of the inputs of a full run")
     parser.add_argument("--only", help=f"some of {','.join(MEASURES)}", default=",".join(MEASURES))
-    parser.add_argument("--rounds", type=int, default=0, help="interleaved rounds (at least five; default 5, calls 15)")
+    parser.add_argument("--rounds", type=int, default=0, help="interleaved rounds (default 5; 40 of single calls)")
     parser.add_argument("--profile", action="store_true", help="where a warm .remote() spends its time, instead")
     parser.add_argument("--json", default=str(PLACE / "figures.json"), help="where the raw figures go")
     options = parser.parse_args(arguments)
@@ -32,10 +33,11 @@ def main(arguments: list[str]) -> int:
         return profile.main(options.quick)
     wanted = options.only.split(",")
     names = [*measures.FLOORS, "own", *(["stock"] if "map" in wanted else [])]
-    figures: dict[str, Any] = {"began": time.time(), "load_before": os.getloadavg(), "quick": options.quick}
+    figures: dict[str, Any] = {"began": time.time(), "load_before": os.getloadavg(), "options": vars(options)}
     with bench(names) as made:
         for name in wanted:
-            figures[name] = _measure(name, made, options.quick, options.rounds)
+            part = 0.03 if options.quick else options.part
+            figures[name] = _measure(name, made, part, options.rounds or (5 if options.quick else 0))
     figures["load_after"] = os.getloadavg()
     with open(options.json, "w") as file:
         json.dump(figures, file)
@@ -44,14 +46,14 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _measure(name: str, made: Any, quick: bool, rounds: int) -> dict[str, Any]:
-    least = max(5, rounds)
+def _measure(name: str, made: Bench, part: float, rounds: int) -> dict[str, Any]:
+    few = max(5, rounds)
     if name == "remote":
-        return measures.remote(made, rounds or (5 if quick else 15), 50 if quick else 200)
+        return measures.remote(made, rounds or 40, 50)
     if name == "map":
-        return measures.map_(made, least, 300 if quick else 10_000)
+        return measures.map_(made, few, int(10_000 * part))
     if name == "spawn":
-        return measures.spawn(made, least, 250 if quick else 10_000)
+        return measures.spawn(made, few, int(10_000 * part))
     if name == "queue":
-        return measures.queue(made, 5_000 if quick else 100_000)
+        return measures.queue(made, int(100_000 * part))
     raise SystemExit(f"no measure is called {name!r}: {', '.join(MEASURES)}")

@@ -90,6 +90,8 @@ def _side(name: str) -> Iterator[Side]:
             yield Side(name, f"http://127.0.0.1:{port}", TOKEN, process.pid)
         return
     home = PLACE / name
+    for file in home.glob("ionian.db*"):  # no run is to find what another has left
+        file.unlink()
     with server(home, {"IONIAN_RUNNER": "stock" if name == "stock" else "own"}) as status:
         yield deployed(name, home, status)
 
