@@ -191,6 +191,7 @@ class ContainerSpec:
     function: FunctionSpec
     env: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # includes secrets: never logged
     layout: str = field(default="", repr=False)  # the objects of its app, as JSON: see ``runner/handles.py``
+    command: tuple[str, ...] = ()  # of a sandbox: it runs this, and no runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +348,7 @@ class OutputRecord:
     status: int
     data_format: int
     data: bytes = field(default=b"", repr=False)
+    data_blob: str = ""  # SHA-256, instead of long data
     exception: str = ""
     traceback: str = ""
     serialized_tb: bytes = field(default=b"", repr=False)

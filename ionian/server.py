@@ -38,9 +38,10 @@ from ionian.gateway.router import Router
 from ionian.gateway.server import Gateway
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
+from ionian.scheduler.sandboxes import Sandboxes
 from ionian.services import Server
 from ionian.state import apps as app_rows
-from ionian.state import blobs, calls, passes, tokens
+from ionian.state import blobs, calls, passes, sandboxes, tokens
 from ionian.state.database import SqliteDatabase
 from ionian.state.migrate import migrate
 from ionian.state.watch import Watch
@@ -184,7 +185,7 @@ async def _running(config: Config) -> AsyncIterator[Server]:
                     await gateway.drain(config.drain_s)
                     server.scheduler.paused = True
             await server.write_items()
-            await server.dispatch.calls.flush()
+            await server.dispatch.calls.ledger.flush()
         finally:
             await gateway.close()
             await engine.shutdown(config.drain_s)
@@ -198,7 +199,7 @@ def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tupl
     server = Server(config, database, watch, engine, router, _container_key(config))
     server.dispatch = Dispatch(
         clock=steady(),
-        load_blob=store.get,
+        blobs=store,
         journal=server.journal,
         items=server.items,
         kill=lambda container_id, reason: server.scheduler.kill(container_id, reason),
@@ -208,11 +209,13 @@ def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tupl
     cores = len(os.sched_getaffinity(0))
     most = config.max_containers or 8 * cores
     server.scheduler = Scheduler(server.dispatch, engine, server.prepare, server.describe, most, cores)
+    server.sandboxes = Sandboxes(database, engine, watch, server.prepare, lambda: server.base_url, time.time)
     server.builds = Builds(config, database, engine, watch)
     context = Context(config, database, watch, store, server)
     service = GrpcServer([assemble(MODULES, context), assemble_router(ROUTER_MODULES, context)])
     routes = internal.routes(server, context)
-    gateway = Gateway(config, router, server.dispatch, routes, grpc=internal.grpc_factory(service))
+    grpc = internal.grpc_factory(service)
+    gateway = Gateway(config, router, server.dispatch, routes, grpc, kill=server.scheduler.kill)
     return server, gateway, context
 
 
@@ -222,7 +225,7 @@ async def _loops(server: Server, context: Context) -> AsyncIterator[None]:
     loops = [
         server.scheduler.run(),
         server.builds.run(),
-        server.dispatch.calls.journal_loop(),
+        server.dispatch.calls.ledger.loop(),
         server.items_loop(),
         server.engine_events(),
         server.prepare_all(),
@@ -251,6 +254,7 @@ async def _housekeeping(context: Context) -> None:
             await apps.end_lost_apps(context)
             await context.database.write(calls.expire, context.now - context.config.result_retention_s)
             await context.database.write(blobs.expire, context.now)
+            await context.database.write(sandboxes.expire, context.now - context.config.result_retention_s)
         except IonianError as error:
             log.warning("housekeeping is put off: %s", error)
 

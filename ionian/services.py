@@ -11,9 +11,9 @@ from typing import Any
 from ionian.api import layouts, schedules
 from ionian.api.context import Inside
 from ionian.config import Config
-from ionian.dispatch.calls import AGAIN_S
 from ionian.dispatch.dispatch import Dispatch
 from ionian.dispatch.failures import ContainerLost, StartFailed
+from ionian.dispatch.ledger import AGAIN_S
 from ionian.dispatch.slot import Container
 from ionian.engines.engine import ContainerExited, LogsWritten, WorkerLost
 from ionian.engines.local import LocalEngine
@@ -27,10 +27,13 @@ from ionian.model import (
     Journalled,
     OpenInput,
     RunningContainer,
+    Status,
 )
 from ionian.runtimes import gpus
+from ionian.scheduler import sandboxes
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
+from ionian.scheduler.sandboxes import Sandboxes
 from ionian.state import calls, functions, labels, mounts, passes
 from ionian.state.database import Database, Tx
 from ionian.state.watch import Watch, call_topic, logs_topic
@@ -64,6 +67,7 @@ class Server:
         self.dispatch: Dispatch
         self.scheduler: Scheduler
         self.builds: Builds
+        self.sandboxes: Sandboxes
         self._items: list[tuple[str, int, int, bytes]] = []  # call, position, data format, data
         self._item_came = asyncio.Event()
         self._names_resolve = resolves("ionian-check.localhost")
@@ -115,6 +119,7 @@ class Server:
             raise
 
     async def release(self, app_id: str) -> None:
+        await self.sandboxes.end_app(app_id)
         await self.engine.release(app_id)
 
     def url(self, environment: str, label: str) -> str:
@@ -153,9 +158,18 @@ class Server:
             RunningContainer(c.container_id, c.function_id, pool.spec.app_id, c.socket, c.started_at, c.key)
             for pool in self.dispatch.pools.values()
             for c in pool.containers.values()
-        ]
+        ] + self.sandboxes.containers()
+
+    async def start_sandbox(self, sandbox_id: str, env: dict[str, str]) -> None:
+        await self.sandboxes.start(sandbox_id, env)
+
+    async def stop_sandbox(self, sandbox_id: str, status: Status) -> None:
+        await self.sandboxes.stop(sandbox_id, status)
 
     async def stop_container(self, container_id: str, graceful: bool) -> None:
+        if found := self.sandboxes.running.get(container_id):
+            await self.sandboxes.stop(found.sandbox_id, Status.TERMINATED, sandboxes.GRACE_S)
+            return
         if self.dispatch.container(container_id) is None:
             raise NotFound(f"no container {container_id} is running")
         if self.dispatch.drain(container_id):
@@ -300,8 +314,11 @@ class Server:
 
     async def adopt(self) -> None:
         """Take over the containers a previous server left; end those nobody needs. Then run what it had accepted."""
-        alive = []
-        for running in await self.engine.running():
+        alive, found = [], await self.engine.running()
+        await self.sandboxes.adopt(found)
+        for running in found:
+            if running.container_id in self.sandboxes.running:
+                continue
             pool = self.dispatch.pools.get(running.function_id)
             if pool is None or pool.retired:  # one of an older version finishes what it has: the planner drains it
                 await self.engine.stop(running.container_id, GRACE_S)
@@ -325,6 +342,8 @@ class Server:
     async def engine_events(self) -> None:
         """Follow the engine. A lost worker is started again; it finds its containers, we take them over."""
         async for event in self.engine.events():
+            if isinstance(event, ContainerExited) and self.sandboxes.exited(event):
+                continue
             if isinstance(event, ContainerExited):
                 self.scheduler.exited(event)
             elif isinstance(event, LogsWritten):
@@ -335,6 +354,7 @@ class Server:
     async def _worker_lost(self) -> None:
         await self.engine.connect()
         alive = {running.container_id for running in await self.engine.running()}
+        await self.sandboxes.lost(alive)
         for known in self.containers():
             if known.container_id not in alive:
                 text = "it ended while its worker was restarted"

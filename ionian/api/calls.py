@@ -149,7 +149,11 @@ async def _output(ctx: Context, row: Row) -> api_pb2.FunctionGetOutputsItem:
         serialized_tb=row["serialized_tb"],
         tb_line_cache=row["tb_line_cache"],
     )
-    await _fill(ctx, result, row["data"])
+    if row["data_blob"]:
+        size = ctx.blobs.path(row["data_blob"]).stat().st_size
+        result.data_blob_id = await ctx.database.write(blobs.add, row["data_blob"], size, ctx.now)
+    else:
+        await _fill(ctx, result, row["data"])
     return api_pb2.FunctionGetOutputsItem(
         result=result,
         idx=row["position"],

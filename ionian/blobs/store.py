@@ -25,4 +25,7 @@ class BlobStore(Protocol):
     async def get(self, sha256: str) -> bytes:
         """The bytes, checked against the digest. A damaged blob is set aside. Raises NotFound."""
 
+    def pieces(self, sha256: str, size: int) -> AsyncIterator[bytes]:
+        """The bytes in pieces of up to ``size``, checked before the first. Raises NotFound, as ``get``."""
+
     async def delete(self, sha256: str) -> None: ...

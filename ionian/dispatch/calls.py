@@ -10,26 +10,35 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from dataclasses import replace
+from typing import Any, Protocol
 
 from ionian.dispatch import policy
 from ionian.dispatch.failures import ContainerLost, StartFailed
+from ionian.dispatch.ledger import AGAIN_S, Journal, Ledger
 from ionian.dispatch.links import ControlLink
 from ionian.dispatch.pool import Later, Pool, by_loop
 from ionian.dispatch.records import failure, reported
 from ionian.dispatch.running import Running, send
 from ionian.dispatch.slot import Slot
-from ionian.errors import IonianError, NotFound, ResourceExhausted, Unavailable
-from ionian.model import InputRef, JournalEntries, Journalled, OpenInput, OutputRecord, Status
+from ionian.errors import IonianError, NotFound, ResourceExhausted
+from ionian.model import InputRef, OpenInput, OutputRecord, Status
 from ionian.runner import frames
 
-AGAIN_S = 1.0  # seconds between tries to write while the disk is full
+MAX_ROW_BYTES = 4 * 1024 * 1024  # of a result; longer ones are blobs
 CANCEL_GRACE_S = 5.0  # seconds that user code may take to end after its timeout, before its container is ended
 log = logging.getLogger("ionian.dispatch")
 
-Journal = Callable[[JournalEntries], Awaitable[Journalled]]
+
+class Blobs(Protocol):
+    """Where arguments and results go that are too long for a row."""
+
+    async def put(self, data: bytes) -> str:
+        """Store; returns the SHA-256."""
+
+    def pieces(self, sha256: str, size: int) -> AsyncIterator[bytes]:
+        """The content in pieces of up to ``size`` bytes, checked before the first. Raises NotFound."""
 
 
 class InputWaiter:
@@ -52,21 +61,13 @@ class InputWaiter:
         self._calls.waiter_failed(self, error)
 
 
-@dataclass(slots=True)
-class _Ending:
-    """An output on its way to the journal, and who waits for its acknowledgement."""
-
-    record: OutputRecord
-    link: ControlLink | None
-
-
 class Calls:
     """All inputs this server has accepted and not yet recorded."""
 
     def __init__(
         self,
         clock: Callable[[], float],
-        load_blob: Callable[[str], Awaitable[bytes]],
+        blobs: Blobs,
         journal: Journal,
         pool_of: Callable[[str], Pool],
         link_of: Callable[[str], ControlLink | None],
@@ -75,8 +76,7 @@ class Calls:
         later: Later = by_loop,
     ) -> None:
         self._clock = clock
-        self._load_blob = load_blob
-        self._journal = journal
+        self._blobs = blobs
         self._pool_of = pool_of
         self._link_of = link_of
         self._kill = kill
@@ -87,11 +87,8 @@ class Calls:
         self._due: list[tuple[float, int, OpenInput]] = []  # waiting for their backoff: when (of the clock), order
         self._order = 0
         self._found: dict[str, list[OpenInput]] = {}  # by container: what it was given by a server before this one
-        self._ends: list[_Ending] = []
-        self._again: list[tuple[OpenInput, ControlLink | None]] = []
-        self._claims: list[Running] = []
-        self._decided = asyncio.Event()
-        self._loading: set[asyncio.Task[None]] = set()
+        self.ledger = Ledger(journal, self.submit, self._claimed)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # -- in
 
@@ -106,7 +103,7 @@ class Calls:
             try:
                 pool = served[opened.function_id] = self._pool_of(opened.function_id)
             except NotFound as error:
-                self._end(failure(opened, Status.INTERNAL_FAILURE, str(error), now))
+                self.ledger.end(failure(opened, Status.INTERNAL_FAILURE, str(error), now))
                 continue
             waiter = InputWaiter(self, pool, opened, now)
             self._queued.setdefault(opened.call_id, {})[opened.input_id] = waiter
@@ -162,8 +159,7 @@ class Calls:
         self._unqueue(waiter)
         running = Running(waiter.input, slot, waiter.pool)
         self.running[waiter.input.input_id] = running
-        self._claims.append(running)
-        self._decided.set()
+        self.ledger.claim(running)
 
     def _unqueue(self, waiter: InputWaiter) -> None:
         of_call = self._queued.get(waiter.input.call_id, {})
@@ -186,9 +182,7 @@ class Calls:
                 batches.setdefault(id(running.slot), []).append((running, ref))
         for batch in batches.values():
             if any(ref.args_blob for _, ref in batch):
-                task = asyncio.get_running_loop().create_task(self._send_loaded(batch))
-                self._loading.add(task)
-                task.add_done_callback(self._loading.discard)
+                self._background(self._send_loaded(batch))
             else:
                 send(batch)
 
@@ -201,7 +195,7 @@ class Calls:
         ready = []
         for running, ref in batch:
             try:
-                args = await self._load_blob(ref.args_blob) if ref.args_blob else ref.args
+                args = await self._sent(running, ref.args_blob) if ref.args_blob else ref.args
             except IonianError as error:
                 text = str(error)
                 running.verdict = failure(running.input, Status.INTERNAL_FAILURE, text, self._clock())
@@ -213,6 +207,15 @@ class Calls:
                 self._close(running, running.verdict, None)
         send([(running, ref) for running, ref in here if self.running.get(ref.input_id) is running])
 
+    async def _sent(self, running: Running, sha256: str) -> bytes:
+        """Send a blob ahead of its input, all but its last piece."""
+        last = b""
+        async for piece in self._blobs.pieces(sha256, frames.PIECE):
+            if last and running.link is not None:
+                await running.link.send_part(running.input.input_id, last)
+            last = piece
+        return last
+
     # -- out
 
     def output(self, container_id: str, header: dict[str, Any], payload: bytes, link: ControlLink) -> None:
@@ -222,7 +225,28 @@ class Calls:
             link.send(frames.ACK, {"id": header["id"]})  # its end is known, or it runs elsewhere by now
             return
         record = running.verdict or reported(container_id, running.input.call_id, header, payload)
-        self._close(running, record, link)
+        if len(record.data) > MAX_ROW_BYTES:
+            self._background(self._output_stored(running, record, link))
+        else:
+            self._close(running, record, link)
+
+    async def _output_stored(self, running: Running, record: OutputRecord, link: ControlLink) -> None:
+        """A long result goes into the blob store first. It was reported: the end of its container changes nothing."""
+        running.storing = True
+        running.deadline = running.kill_at = float("inf")
+        while True:
+            try:
+                sha256 = await self._blobs.put(record.data)
+                break
+            except ResourceExhausted as error:
+                log.error("a result cannot be stored now, trying again: %s", error)
+                await asyncio.sleep(AGAIN_S)
+        self._close(running, replace(record, data=b"", data_blob=sha256), link)
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _close(self, running: Running, record: OutputRecord | None, link: ControlLink | None) -> None:
         """Nothing of it runs any more: journal how it ended, or run it again, and free its slot."""
@@ -246,14 +270,9 @@ class Calls:
             retries = pool.spec.retries
             again = policy.again(opened, record.status, lost, retries, self._crash_requeue, self._clock())
         if again is None:
-            self._end(record, link)
+            self.ledger.end(record, link)
         else:
-            self._again.append((again, link))
-            self._decided.set()
-
-    def _end(self, record: OutputRecord, link: ControlLink | None = None) -> None:
-        self._ends.append(_Ending(record, link))
-        self._decided.set()
+            self.ledger.again(again, link)
 
     def _lost(self, opened: OpenInput, reason: ContainerLost, pool: Pool | None) -> None:
         """Its container ended under it."""
@@ -273,13 +292,13 @@ class Calls:
         if isinstance(error, StartFailed):
             self._ended(waiter.input, waiter.pool, error.record(waiter.input, now), lost=False, link=None)
         else:
-            self._end(failure(waiter.input, Status.INTERNAL_FAILURE, str(error), now))
+            self.ledger.end(failure(waiter.input, Status.INTERNAL_FAILURE, str(error), now))
 
     def container_exited(self, container_id: str, reason: ContainerLost) -> None:
         """What it worked on is lost; what it was only about to get waits again."""
         for running in [r for r in self.running.values() if r.slot.container_id == container_id]:
-            if running.link is None and not running.cancelled:
-                continue  # its claim is on its way: ``_claimed`` finds no link
+            if running.storing or (running.link is None and not running.cancelled):
+                continue  # it will end by itself; or its claim is on its way, and ``_claimed`` finds no link
             if not running.cancelled:
                 if running.verdict is not None:
                     self._ended(running.input, running.pool, running.verdict, lost=False, link=None)
@@ -294,9 +313,10 @@ class Calls:
         taken = [r for r in self.running.values() if r.slot.container_id == container_id]
         for running in taken:
             running.recalled = running.link is None
-            if not running.recalled:
-                self._leave(running, broken=True)
-        return [running.input for running in taken if not running.cancelled and not running.recalled]
+        now = [running for running in taken if not running.recalled and not running.storing]
+        for running in now:
+            self._leave(running, broken=True)
+        return [running.input for running in now if not running.cancelled]
 
     def cancel(self, call_id: str, terminate: bool) -> None:
         """The rows of this call have ended: forget what waits, stop what runs. ``terminate`` also ends containers."""
@@ -321,44 +341,3 @@ class Calls:
             text = f"the input ran longer than its timeout of {running.pool.spec.timeout_s:.0f} s"
             running.verdict = failure(running.input, Status.TIMEOUT, text, now, running.slot.container_id)
             running.link.send(frames.CANCEL, {"id": running.input.input_id})
-
-    # -- the journal
-
-    async def journal_loop(self) -> None:
-        """Write decisions as they come, all that wait in one commit, then act on them. Runs until cancelled."""
-        while True:
-            await self._decided.wait()
-            self._decided.clear()
-            try:
-                await self.flush()
-            except (ResourceExhausted, Unavailable) as error:
-                log.error("the journal cannot be written now, trying again: %s", error)
-                await asyncio.sleep(AGAIN_S)
-                self._decided.set()
-
-    async def flush(self) -> None:
-        """Commit every decision so far and act on it. What cannot be written is kept for the next time."""
-        ends, self._ends = self._ends, []
-        again, self._again = self._again, []
-        claims, self._claims = self._claims, []
-        if not (ends or again or claims):
-            return
-        try:
-            done = await self._journal(
-                JournalEntries(
-                    tuple(ending.record for ending in ends),
-                    tuple(opened for opened, _ in again),
-                    tuple((running.input.input_id, running.slot.container_id) for running in claims),
-                )
-            )
-        except BaseException:
-            self._ends, self._again, self._claims = ends + self._ends, again + self._again, claims + self._claims
-            raise
-        for ending in ends:
-            if ending.link is not None:
-                ending.link.send(frames.ACK, {"id": ending.record.input_id})
-        for opened, link in again:
-            if link is not None:
-                link.send(frames.ACK, {"id": opened.input_id})
-        self.submit(opened for (opened, _), is_open in zip(again, done.again, strict=True) if is_open)
-        self._claimed(claims, done.claimed)

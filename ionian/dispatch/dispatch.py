@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ionian.dispatch.calls import Calls, Journal
+from ionian.dispatch.calls import Blobs, Calls
 from ionian.dispatch.failures import ContainerLost, StartFailed
+from ionian.dispatch.ledger import Journal
 from ionian.dispatch.links import ControlLink, connect
 from ionian.dispatch.pool import Later, Pool, by_loop
 from ionian.dispatch.records import reported
@@ -52,7 +53,7 @@ class Dispatch:
     def __init__(
         self,
         clock: Callable[[], float],
-        load_blob: Callable[[str], Awaitable[bytes]],
+        blobs: Blobs,
         journal: Journal,
         items: Items,
         kill: Callable[[str, str], None],
@@ -63,7 +64,7 @@ class Dispatch:
         self.clock = clock
         self.demand = asyncio.Event()
         self.pools: dict[str, Pool] = {}
-        self.calls = Calls(clock, load_blob, journal, self._pool, self._link_of, kill, crash_requeue, later)
+        self.calls = Calls(clock, blobs, journal, self._pool, self._link_of, kill, crash_requeue, later)
         self._later = later
         self._items = items
         self._kill = kill

@@ -28,13 +28,16 @@ class LinkEvents(Protocol):
 
 
 class ControlLink(asyncio.Protocol):
-    """One CONTROL connection. Writes are buffered by the transport: inputs are small or already bounded by slots."""
+    """One CONTROL connection. Writes are buffered by the transport: inputs are small, long args come piece by piece."""
 
     def __init__(self, container_id: str, events: LinkEvents) -> None:
         self.container_id = container_id
         self._events = events
         self._parser = frames.Parser()
         self._transport: asyncio.Transport | None = None
+        self._parts: dict[str, list[bytes]] = {}  # of outputs that are still to come
+        self._drained = asyncio.Event()
+        self._drained.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
@@ -51,7 +54,10 @@ class ControlLink(asyncio.Protocol):
     def _frame(self, kind: int, payload: bytes) -> None:
         header, raw = frames.split_control(payload)
         if kind == frames.OUTPUT:
-            self._events.link_output(self.container_id, header, raw)
+            parts = self._parts.pop(header["id"], None)
+            self._events.link_output(self.container_id, header, b"".join([*parts, raw]) if parts else raw)
+        elif kind == frames.PART:
+            self._parts.setdefault(header["id"], []).append(raw)
         elif kind == frames.ITEM:
             self._events.link_item(self.container_id, header, raw)
         elif kind == frames.READY:
@@ -67,8 +73,20 @@ class ControlLink(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frames.control(kind, header, payload))
 
+    async def send_part(self, input_id: str, piece: bytes) -> None:
+        """A piece of the args of an input that follows, at the pace of the container."""
+        await self._drained.wait()
+        self.send(frames.PART, {"id": input_id}, piece)
+
+    def pause_writing(self) -> None:
+        self._drained.clear()
+
+    def resume_writing(self) -> None:
+        self._drained.set()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._drained.set()  # nobody waits for one that has gone
         self._events.link_lost(self.container_id)
 
     def close(self) -> None:

@@ -181,8 +181,8 @@ def record_output(tx: Tx, record: OutputRecord) -> bool:
     assert call is not None  # a foreign key
     tx.execute(
         "INSERT INTO outputs (input_id, call_id, entry, position, attempt, status, data_format, data, exception, "
-        "traceback, serialized_tb, tb_line_cache, container_id, started_at, created_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "traceback, serialized_tb, tb_line_cache, container_id, started_at, created_at, data_blob) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         record.input_id,
         row["call_id"],
         call["entries"],
@@ -198,6 +198,7 @@ def record_output(tx: Tx, record: OutputRecord) -> bool:
         record.container_id,
         record.started_at,
         record.created_at,
+        record.data_blob,
     )
     return True
 

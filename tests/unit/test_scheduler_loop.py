@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from ionian.blobs.files import FileBlobStore
 from ionian.dispatch.dispatch import Dispatch
 from ionian.engines.engine import ContainerExited, Engine
 from ionian.engines.fake import FakeEngine
@@ -44,12 +45,11 @@ class House:
         self.engine = FakeEngine(directory)
         self.database = open_tables(directory)
         self.journal_failures: list[Exception] = []
-        self.dispatch = Dispatch(time.time, self._blob, self._journal, lambda *_: None, self._kill, max_queued=3)
+        self.dispatch = Dispatch(
+            time.time, FileBlobStore(directory / "blobs"), self._journal, lambda *_: None, self._kill, max_queued=3
+        )
         engine: Engine = self.engine
         self.scheduler = Scheduler(self.dispatch, engine, self._prepare, self._describe, 4, cores=2)
-
-    async def _blob(self, sha256: str) -> bytes:
-        return sha256.encode()
 
     async def _journal(self, entries: JournalEntries) -> Journalled:
         if self.journal_failures:
@@ -113,7 +113,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     made = House(tmp_path)
     made.dispatch.apply([SPEC])
     tasks = [
-        asyncio.create_task(loop) for loop in (made.scheduler.run(), made.events(), made.dispatch.calls.journal_loop())
+        asyncio.create_task(loop) for loop in (made.scheduler.run(), made.events(), made.dispatch.calls.ledger.loop())
     ]
     yield made
     for container in list(made.engine.live.values()):
@@ -145,7 +145,7 @@ async def test_second_container_when_the_first_is_full(house: House) -> None:
 
 
 async def test_outputs_outlast_a_full_disk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ionian.dispatch.calls.AGAIN_S", 0.01)
+    monkeypatch.setattr("ionian.dispatch.ledger.AGAIN_S", 0.01)
     house.journal_failures = [ResourceExhausted("the disk is full"), Unavailable("it is locked")]
     await house.submit("in-1", "in-2")
     for name in ("in-1", "in-2"):

@@ -4,6 +4,8 @@ ALTER TABLE inputs ADD COLUMN container_id TEXT NOT NULL DEFAULT '';  -- where i
 ALTER TABLE inputs ADD COLUMN crashes BIGINT NOT NULL DEFAULT 0;      -- times it began anew after a lost container
 ALTER TABLE inputs ADD COLUMN not_before DOUBLE PRECISION NOT NULL DEFAULT 0;
 
+ALTER TABLE outputs ADD COLUMN data_blob TEXT NOT NULL DEFAULT '';    -- SHA-256, for data too long for a row
+
 ALTER TABLE calls ADD COLUMN accepted BIGINT NOT NULL DEFAULT 0;      -- inputs
 ALTER TABLE calls ADD COLUMN ended BIGINT NOT NULL DEFAULT 0;         -- inputs with an output
 ALTER TABLE calls ADD COLUMN entries BIGINT NOT NULL DEFAULT 0;       -- the last number given to an output

@@ -243,9 +243,31 @@ async def test_an_app_that_never_returns_after_its_timeout_is_broken(
         server = await shop.add(gate)
         assert (await shop.get()).status == 504
         await until(lambda: shop.slots.containers[0].broken)
+        assert [container for container, _ in shop.killed] == ["ta-0"]
         assert server.active == 1
         gate.open.set()
         await until(lambda: server.active == 0)
+
+
+async def test_a_container_with_a_hung_request_ends_after_the_others_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ionian.gateway.upstream._GRACE_S", 0.05)
+    function = WebFunction("fu-1", "local", "iris", "predict", "local--iris-predict", 1.0)
+    async with site(tmp_path, function=function) as shop:
+        gate = Gate(thread=True)
+        await shop.add(gate, capacity=2)
+        first = asyncio.create_task(shop.get())
+        await until(lambda: gate.running == 1)
+        await asyncio.sleep(0.5)  # so that their times are not over at once
+        second = asyncio.create_task(shop.get())
+        await until(lambda: gate.running == 2)
+        assert (await first).status == 504
+        await until(lambda: shop.slots.containers[0].broken)
+        assert not shop.killed
+        assert (await second).status == 504
+        await until(lambda: bool(shop.killed))
+        gate.open.set()
 
 
 async def test_a_dead_container_costs_one_retry(shop: Site) -> None:

@@ -192,6 +192,7 @@ class Site:
     servers: list[WebServer] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     clients: list[Client] = field(default_factory=list)
+    killed: list[tuple[str, str]] = field(default_factory=list)  # container, reason
 
     async def add(self, app: Any, capacity: int = 1, **options: Any) -> WebServer:
         """One more container, running ``app``."""
@@ -233,8 +234,17 @@ async def site(
     router, slots = Router(), Slots()
     router.replace([function])
     config = replace(Config(tmp_path), **settings)
-    gateway = Gateway(config, router, slots, internal or {}, asyncio.Protocol, sweep_s=0.02)
-    running = Site(gateway, slots, router, await gateway.start("127.0.0.1", 0), tmp_path)
+    killed: list[tuple[str, str]] = []
+    gateway = Gateway(
+        config,
+        router,
+        slots,
+        internal or {},
+        asyncio.Protocol,
+        sweep_s=0.02,
+        kill=lambda container_id, reason: killed.append((container_id, reason)),
+    )
+    running = Site(gateway, slots, router, await gateway.start("127.0.0.1", 0), tmp_path, killed=killed)
     try:
         yield running
         for client in running.clients:
