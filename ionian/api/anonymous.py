@@ -1,4 +1,4 @@
-"""Secrets without a name: variables that a client sends along for one run. In memory alone; forgotten with their app."""
+"""Secrets without a name: variables that a client sends along for one run. In memory alone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Anonymous:
         found = self._kept.get(secret_id)
         if found is None:
             raise NotFound(
-                f"secret {secret_id} is not known (any more): secrets with a name are not built in this server yet, and "
-                "those of a run are forgotten when the server restarts; run it again"
+                f"secret {secret_id} is not known (any more): secrets with a name are not built in this server yet, "
+                "and those of a run are forgotten when the server restarts; run it again"
             )
         return found

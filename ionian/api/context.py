@@ -12,7 +12,7 @@ from ionian.api.flows import Flows
 from ionian.blobs.store import BlobStore
 from ionian.config import Config
 from ionian.engines.engine import Execs
-from ionian.model import FunctionSpec, OpenInput, RunningContainer
+from ionian.model import FunctionSpec, OpenInput, RunningContainer, Status
 from ionian.state.database import Database
 from ionian.state.watch import Watch
 
@@ -86,6 +86,12 @@ class Services(Protocol):
 
     def containers(self) -> list[RunningContainer]:
         """Containers alive now."""
+
+    async def start_sandbox(self, sandbox_id: str, env: dict[str, str]) -> None:
+        """Start the container of a sandbox that is in the rows. Raises why it did not start; the row has it too."""
+
+    async def stop_sandbox(self, sandbox_id: str, status: Status) -> None:
+        """End a sandbox at once, with this status."""
 
     async def stop_container(self, container_id: str, graceful: bool) -> None:
         """End a container: once it has finished its inputs, or now, and they begin anew elsewhere. Raises NotFound."""

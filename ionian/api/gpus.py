@@ -13,10 +13,11 @@ _OLD_PREFIX = "GPU_TYPE_"
 def asked(request: api_pb2.FunctionCreateRequest) -> list[str]:
     """``gpu=`` as users write it ("T4", "A100:2"), in their order of preference; empty for a function without one."""
     ranked = [entry.function.resources for entry in request.function_data.ranked_functions]
-    return list(_written([request.function.resources, *ranked]))
+    return list(named([request.function.resources, *ranked]))
 
 
-def _written(given: Iterable[api_pb2.Resources]) -> Iterable[str]:
+def named(given: Iterable[api_pb2.Resources]) -> Iterable[str]:
+    """GPUs as users write them, of whatever asks for resources."""
     for config in (resources.gpu_config for resources in given):
         if not (config.gpu_type or config.type or config.count):
             continue

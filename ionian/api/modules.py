@@ -19,6 +19,7 @@ from ionian.api import (
     logs,
     mounts,
     router,
+    sandboxes,
     secrets,
     tokens,
     workspaces,
@@ -38,9 +39,10 @@ MODULES: tuple[ModuleType, ...] = (
     layouts,
     logs,
     mounts,
+    sandboxes,
     secrets,
     tokens,
     workspaces,
 )
 
-ROUTER_MODULES: tuple[ModuleType, ...] = (router,)
+ROUTER_MODULES: tuple[ModuleType, ...] = (router, sandboxes)

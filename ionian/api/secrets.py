@@ -1,4 +1,4 @@
-"""Secrets are a later part: nothing of one is stored, and the refusal names it."""
+"""Secrets with a name are a later part: the refusal names it. Those of one run are kept in memory, for sandboxes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from ionian.errors import NotFound, Unimplemented
 from ionian.state import labels
 from ionian.wire import api_pb2
 
+_WITHOUT_NAME = (api_pb2.OBJECT_CREATION_TYPE_ANONYMOUS_OWNED_BY_APP, api_pb2.OBJECT_CREATION_TYPE_EPHEMERAL)
+
 
 async def SecretGetOrCreate(
     ctx: Context, request: api_pb2.SecretGetOrCreateRequest
 ) -> api_pb2.SecretGetOrCreateResponse:
-    """No secret exists; making one is refused."""
+    """No secret with a name exists, and making one is refused; one without a name lives as long as the server."""
     kind = request.object_creation_type
+    if kind in _WITHOUT_NAME:
+        return api_pb2.SecretGetOrCreateResponse(secret_id=ctx.anonymous.add(request.env_dict))
     if kind == api_pb2.OBJECT_CREATION_TYPE_UNSPECIFIED and request.deployment_name:
         environment = request.environment_name or labels.MAIN
         raise NotFound(
@@ -21,5 +25,5 @@ async def SecretGetOrCreate(
             f"`modal secret create {request.deployment_name} NAME=value` makes it"
         )
     raise Unimplemented(
-        "secrets (modal.Secret, env=) are not built in this server yet; until then set plain values with Image.env()"
+        "secrets with a name are not built in this server yet; until then set plain values with Image.env()"
     )

@@ -97,3 +97,23 @@ def sandbox(
         hostname=spec.container_id.lower()[:63],
         block_network=function.block_network,
     )
+
+
+def plain(spec: ContainerSpec, places: Places, home: str, stdout: int, stderr: int) -> SandboxSpec:
+    """A sandbox: the image and mounts alone, and the user's command."""
+    function = spec.function
+    base = {"PATH": PATH, "HOME": home, "LANG": "C.UTF-8", "IONIAN_CONTAINER_ID": spec.container_id}
+    return SandboxSpec(
+        container_id=spec.container_id,
+        argv=spec.command,
+        env={**base, **dict(function.image_env), **dict(spec.env)},
+        cwd=function.image_workdir or "/root",
+        layers=places.layers,
+        interpreter=places.interpreter,
+        scratch=places.scratch,
+        stdout=stdout,
+        stderr=stderr,
+        resources=function.resources,
+        hostname=spec.container_id.lower()[:63],
+        block_network=function.block_network,
+    )

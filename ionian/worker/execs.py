@@ -233,6 +233,6 @@ async def _drained(one: Exec) -> None:
     until, begin = loop.time() + DRAIN_S, one.started_at + READ_S
     while loop.time() < until:
         tapes = [tape for tape in one.tapes.values() if not tape.done]
-        if not any(tape.used or tape.waiting and loop.time() < begin for tape in tapes):
+        if not any(tape.used or (tape.waiting and loop.time() < begin) for tape in tapes):
             return
         await asyncio.sleep(0.01)

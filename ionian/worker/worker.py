@@ -99,15 +99,16 @@ class Worker:
         """Start a container; its socket's path. Raises NotFound (a mount was never prepared), ContainerFailed."""
         function = spec.function
         interpreter = await self._interpreters.find(function.python_version)
-        client = await client_layer(self._config, function.runner.client_version, interpreter)
+        client = self._lib  # a sandbox has no runner, and needs no client
+        if not spec.command:
+            client = await client_layer(self._config, function.runner.client_version, interpreter)
         layers = self._layer_paths(function)
         self._runtime.check(layers, spec.app_id)  # again: links go with the worker, apps stay deployed
         state = State(spec.container_id, function.function_id, spec.app_id, spec_key(function), time.time())
         live = container.create(self._root, state, self._appender(spec.app_id))
         try:
-            await self._launch(
-                live, spec, bundle.Places(layers, interpreter, self._lib, client, live.place, live.scratch)
-            )
+            places = bundle.Places(layers, interpreter, self._lib, client, live.place, live.scratch)
+            await (self._launch_sandbox if spec.command else self._launch)(live, spec, places)
         except BaseException:
             await live.end()
             raise
@@ -153,6 +154,17 @@ class Worker:
             live.process = await self._runtime.start(sandbox)
         finally:
             listener.close()
+            os.close(stdout)
+            os.close(stderr)
+        live.state = replace(live.state, pid=live.process.pid, start_time=live.process.start_time)
+        live.save()
+
+    async def _launch_sandbox(self, live: LiveContainer, spec: ContainerSpec, places: bundle.Places) -> None:
+        stdout, stderr = live.output.stdout.writer(), live.output.stderr.writer()
+        try:
+            home = self._runtime.home(live.scratch)
+            live.process = await self._runtime.start(bundle.plain(spec, places, home, stdout, stderr))
+        finally:
             os.close(stdout)
             os.close(stderr)
         live.state = replace(live.state, pid=live.process.pid, start_time=live.process.start_time)
