@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ionian.api.anonymous import Anonymous
 from ionian.api.flows import Flows
+from ionian.api.known import KnownTokens
 from ionian.blobs.store import BlobStore
 from ionian.config import Config
 from ionian.engines.engine import Execs
@@ -109,6 +110,7 @@ class Context:
     elapsed: Callable[[], float] = time.monotonic  # what measures a wait, whatever the clock does meanwhile
     flows: Flows = field(default_factory=Flows)
     anonymous: Anonymous = field(default_factory=Anonymous)
+    known: KnownTokens = field(default_factory=KnownTokens)
 
     def of(self, caller: Caller) -> Context:
         """The same context for one call."""

@@ -20,7 +20,7 @@ from ionian.api import inside
 from ionian.api.context import Caller, Context
 from ionian.errors import IonianError, Unauthenticated
 from ionian.model import new_id
-from ionian.state import passes, tokens
+from ionian.state import passes
 
 UnaryRpc = Callable[[Context, Any], Awaitable[Any]]
 StreamRpc = Callable[[Context, Any], AsyncIterator[Any]]
@@ -79,7 +79,7 @@ class Guard:
                 raise Unauthenticated(_ENDED)
             inside.admit(name)
             return self._context.of(replace(caller, inside=found))
-        if await self._context.database.read(tokens.check, caller.token_id, secret) is None:
+        if not await self._context.known.right(self._context.database, caller.token_id, secret):
             raise Unauthenticated(_refusal(caller))
         return self._context.of(caller)
 

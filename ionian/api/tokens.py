@@ -52,6 +52,7 @@ async def TokenDelete(ctx: Context, request: api_pb2.TokenDeleteRequest) -> Empt
     row = await ctx.database.read(tokens.get, ctx.caller.token_id)
     if row["name"] == tokens.FIRST:
         raise FailedPrecondition(f"token {row['token_id']} is this server's own, for `ionian env`: it was not deleted")
+    ctx.known.doubt(row["token_id"])
     await ctx.database.write(tokens.delete, row["token_id"])
     return Empty()
 

@@ -128,6 +128,9 @@ async def test_delete_existing_deletes_the_old_one(scene: Stage, new_client: Pat
     for profile, valid in zip(made, (False, True), strict=True):
         found = await scene.database.read(tokens.check, profile["token_id"], profile["token_secret"])
         assert (found is not None) is valid
+        env = {"MODAL_TOKEN_ID": profile["token_id"], "MODAL_TOKEN_SECRET": profile["token_secret"]}
+        done = await scene.run(new_client / "modal", "app", "list", cwd=work, env={**scene.environment(), **env})
+        assert (done.code == 0) is valid, done.output
 
 
 async def test_an_expiry_is_refused_by_name(scene: Stage, new_client: Path, work: Path) -> None:
