@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import environment, failure, frames, spec
+from . import environment, failure, forks, frames, spec
 from .client import Client
 from .control import Control
 
@@ -122,21 +122,12 @@ def _serve_calls(client: Client, launch: spec.Launch, service: Any, listener: so
     greet = _greeter(clock)
     control.greeting = lambda working: greet({"web": False, "web_active": 0, "inputs": working})
     signal.signal(signal.SIGTERM, lambda number, frame: station.post(control.stop, GRACE_S))
-    os.register_at_fork(after_in_child=_forget_signals)
+    forks.register()
     clock.start()
     station.start(listener)
     work.run()
     _exit_hooks(service.exit, loop)
     station.finish()
-
-
-def _forget_signals() -> None:
-    """A child that user code forks is ended by signals as any process is; it must not act for the container."""
-    package = __name__.partition(".")[0]
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        owner = getattr(signal.getsignal(number), "__module__", None) or ""
-        if owner.partition(".")[0] == package:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def _greeter(clock: Clock) -> Callable[[dict[str, Any]], bytes]:
