@@ -169,9 +169,11 @@ def _mark_calls(trace: Trace) -> None:
             if kind in (frames.INPUT, frames.BATCH):
                 trace.mark(one["id"], "sent")
 
-    def marked_output(self: Calls, container_id: str, header: dict[str, Any], *rest: Any) -> None:
+    def marked_output(
+        self: Calls, container_id: str, header: dict[str, Any], payload: bytes, link: ControlLink
+    ) -> None:
         trace.mark(header["id"], "output")
-        output(self, container_id, header, *rest)
+        output(self, container_id, header, payload, link)
 
     ControlLink.send, Calls.output = marked_send, marked_output  # type: ignore[method-assign]
     flush = Calls.flush
