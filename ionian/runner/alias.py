@@ -9,21 +9,17 @@ import sys
 from typing import Any
 from urllib.parse import quote
 
-ALWAYS = "always"  # the app is one wrapped function: it has no routes of its own
-UNMATCHED = "unmatched"  # an ASGI app: only when it lets us see that none of its routes matches
-NEVER = "never"
-
 Scope = dict[str, Any]
 
 
-def apply(scope: Scope, app: Any, name: str, alias: str) -> None:
-    """Make ``scope`` a request below ``/NAME`` when the alias applies to it."""
+def apply(scope: Scope, app: Any, name: str) -> None:
+    """Make ``scope`` a request below ``/NAME`` when it is one, and the app lets us see that no route of it matches."""
     root = scope["root_path"]
     prefix = root + "/" + name
     path = scope["path"]
     if path != prefix and not path.startswith(prefix + "/"):
         return
-    if alias != ALWAYS and (alias != UNMATCHED or _defined(scope, app)):
+    if _defined(scope, app):
         return
     scope["root_path"] = prefix
     if path == prefix:

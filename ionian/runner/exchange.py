@@ -107,8 +107,8 @@ class Exchange:
         scope = self._scope
         error = b""
         try:
-            if server.alias != alias.NEVER:
-                alias.apply(scope, server.app, server.name, server.alias)
+            if server.name:
+                alias.apply(scope, server.app, server.name)
             if server.relative_paths and scope["root_path"]:
                 scope["path"] = scope["path"][len(scope["root_path"]) :]
             if server.on_begin is not None:

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import alias
-from .client import Client, NotBuilt
+from .client import Client, NotBuilt, is_async
 from .control import Control
 from .link import Link
 from .load import Service
@@ -37,6 +36,12 @@ def application(client: Client, launch: Launch, service: Service) -> Any:
     raise NotBuilt(f"web functions of kind {web.kind!r} are not served yet")
 
 
+def cancellable(launch: Launch, service: Service) -> bool:
+    """Whether the application is one async function, which runs nothing in threads."""
+    web = service.web
+    return launch.web is not None and launch.web.kind == "function" and web is not None and is_async(web)
+
+
 def new_loop(accel_path: str = "") -> asyncio.AbstractEventLoop:
     """uvloop's, the image's own or else ours; unless the image can patch asyncio in a way that uvloop refuses."""
     if importlib.util.find_spec("nest_asyncio") is not None:
@@ -59,8 +64,9 @@ async def serve(
     listener: socket.socket,
     greet: Callable[[dict[str, Any]], bytes],
     ready: Callable[[], None],
+    may_cancel: bool,
 ) -> None:
-    """Serve until told to stop and drained. ``greet`` makes the first control frame for each server.
+    """Serve until told to stop and drained. ``may_cancel``: what ``cancellable`` says of it. ``greet`` makes the first control frame for each server.
 
     ``ready`` is called when the application has started; what is raised before is a failed start.
     """
@@ -70,7 +76,7 @@ async def serve(
     server = WebServer(
         app,
         name=launch.function_name.replace(".*", ""),
-        alias=alias.ALWAYS if launch.web and launch.web.kind == "function" else alias.UNMATCHED,
+        cancellable=may_cancel,
         on_end=lambda orphan: control.freed() if orphan else None,
     )
     await server.startup()

@@ -9,8 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, cast
 
-from . import alias as aliases
-from . import frames
+from . import alias, frames
 from .exchange import Exchange
 from .lifespan import Lifespan
 
@@ -20,7 +19,7 @@ Scope = dict[str, Any]
 class WebServer:
     """One ASGI application and the requests it is working on.
 
-    ``name`` and ``alias`` (see ``alias.py``) say where it answers besides ``/``. ``cancellable`` promises that the
+    ``name`` (see ``alias.py``) says where it answers besides ``/``. ``cancellable`` promises that the
     application runs nothing in threads: then a request whose time is over is cancelled. Otherwise it only sees a
     disconnect, because a cancelled task returns while its thread works on, and the slot would be free too early.
     ``on_begin(scope)`` is called in the
@@ -33,20 +32,18 @@ class WebServer:
         app: Any,
         *,
         name: str = "",
-        alias: str = aliases.NEVER,
         cancellable: bool = False,
         on_begin: Callable[[Scope], None] | None = None,
         on_end: Callable[[bool], None] | None = None,
     ) -> None:
         self.app = app
         self.name = name
-        self.alias = alias if name else aliases.NEVER
         self.cancellable = cancellable
         self.on_begin = on_begin
         self.on_end = on_end
         self.active = 0  # requests whose application has not returned yet
         self.lifespan = Lifespan(app)
-        self.relative_paths = aliases.paths_are_relative()
+        self.relative_paths = alias.paths_are_relative()
         self.connections: set[WebConnection] = set()
         self._idle: asyncio.Event | None = None
 

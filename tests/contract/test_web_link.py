@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ionian.runner import alias, frames
+from ionian.runner import frames
 from ionian.runner.lifespan import StartupFailed
 from ionian.runner.link import Link
 from ionian.runner.web import WebServer
@@ -308,21 +308,21 @@ class Routed:
 
 
 @pytest.mark.parametrize(
-    ("app", "rule", "path", "root", "expected"),
+    ("app", "name", "path", "root", "expected"),
     [
-        (places, alias.ALWAYS, b"/predict", b"", b"/predict|/predict/|/predict/"),
-        (places, alias.ALWAYS, b"/predict/docs", b"", b"/predict|/predict/docs|/predict/docs"),
-        (places, alias.ALWAYS, b"/predictor", b"", b"|/predictor|/predictor"),
-        (places, alias.ALWAYS, b"/", b"", b"|/|/"),
-        (places, alias.ALWAYS, b"/_web/x/predict", b"/_web/x", b"/_web/x/predict|/_web/x/predict/|/_web/x/predict/"),
-        (places, alias.UNMATCHED, b"/predict", b"", b"|/predict|/predict"),
-        (places, alias.NEVER, b"/predict", b"", b"|/predict|/predict"),
-        (Routed("/"), alias.UNMATCHED, b"/predict", b"", b"/predict|/predict/|/predict/"),
-        (Routed("/predict"), alias.UNMATCHED, b"/predict", b"", b"|/predict|/predict"),
+        (Routed("/"), "predict", b"/predict", b"", b"/predict|/predict/|/predict/"),
+        (Routed("/"), "predict", b"/predict/docs", b"", b"/predict|/predict/docs|/predict/docs"),
+        (Routed("/"), "predict", b"/predictor", b"", b"|/predictor|/predictor"),
+        (Routed("/"), "predict", b"/", b"", b"|/|/"),
+        (Routed("/"), "predict", b"/_web/x/predict", b"/_web/x", b"/_web/x/predict|/_web/x/predict/|/_web/x/predict/"),
+        (Routed("/"), "", b"/predict", b"", b"|/predict|/predict"),
+        (Routed("/predict"), "predict", b"/predict", b"", b"|/predict|/predict"),
+        (Routed("/", "/docs"), "docs", b"/docs", b"", b"|/docs|/docs"),
+        (places, "predict", b"/predict", b"", b"|/predict|/predict"),
     ],
 )
-async def test_alias(tmp_path: Path, app: Any, rule: str, path: bytes, root: bytes, expected: bytes) -> None:
-    async with serving(tmp_path, WebServer(app, name="predict", alias=rule)) as address, peer(address) as gateway:
+async def test_alias(tmp_path: Path, app: Any, name: str, path: bytes, root: bytes, expected: bytes) -> None:
+    async with serving(tmp_path, WebServer(app, name=name)) as address, peer(address) as gateway:
         assert (await gateway.get(path, root)) == (200, expected)
 
 
