@@ -93,7 +93,8 @@ def _serve(client: Client, launch: spec.Launch, listener: socket.socket, clock: 
         _hooks(service.enter, loop)
         app = site.application(client, launch, service)
         clock.mark("web")
-        loop.run_until_complete(site.serve(app, launch, listener, _greeter(clock), clock.start))
+        may_cancel = site.cancellable(launch, service)
+        loop.run_until_complete(site.serve(app, launch, listener, _greeter(clock), clock.start, may_cancel))
         _exit_hooks(service.exit, loop)
     else:
         _serve_calls(client, launch, service, listener, clock)

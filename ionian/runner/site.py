@@ -66,8 +66,9 @@ async def serve(
     ready: Callable[[], None],
     may_cancel: bool,
 ) -> None:
-    """Serve until told to stop and drained. ``may_cancel``: what ``cancellable`` says of it. ``greet`` makes the first control frame for each server.
+    """Serve until told to stop and drained. ``greet`` makes the first control frame for each server.
 
+    ``may_cancel``: what ``cancellable`` says of the application.
     ``ready`` is called when the application has started; what is raised before is a failed start.
     """
     stopped = asyncio.Event()
