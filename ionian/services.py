@@ -80,6 +80,9 @@ class Server:
     def cancel(self, call_id: str, terminate_containers: bool) -> None:
         self.dispatch.calls.cancel(call_id, terminate_containers)
 
+    def taken(self, call_id: str, items: int) -> None:
+        self.dispatch.calls.taken(call_id, items)
+
     def build(self) -> None:
         self.builds.wake()
 

@@ -189,6 +189,8 @@ async def FunctionCallGetDataOut(
             await _fill(ctx, chunk, row["data"])
             yield chunk
             after = row["position"]
+        if rows:
+            ctx.services.taken(request.function_call_id, after)
         wait = until - ctx.elapsed()
         if rows or wait <= 0:
             ticket.cancel()

@@ -48,6 +48,9 @@ class Services(Protocol):
     def cancel(self, call_id: str, terminate_containers: bool) -> None:
         """The open inputs of this call have ended as terminated: drop the queued ones, stop the running ones."""
 
+    def taken(self, call_id: str, items: int) -> None:
+        """The reader of this generator has so many items: it may yield more."""
+
     async def reload(self) -> None:
         """Live versions have changed: serve ``state.functions.live`` and nothing else."""
 

@@ -329,6 +329,12 @@ class Calls:
                 if terminate:
                     self._kill(running.slot.container_id, "its input was cancelled with terminate_containers")
 
+    def taken(self, call_id: str, items: int) -> None:
+        """A generator's reader has got so many items: it may go on."""
+        for running in self.running.values():
+            if running.input.call_id == call_id and running.link is not None:
+                running.link.send(frames.TAKEN, {"id": running.input.input_id, "items": items})
+
     def sweep(self, now: float) -> None:
         """Stop inputs whose timeout is over; end the containers of those that do not stop."""
         for running in [r for r in self.running.values() if now >= min(r.deadline, r.kill_at)]:

@@ -22,17 +22,18 @@ from grpclib.server import Server
 from ionian.api import approval, page
 from ionian.api import blobs as api_blobs
 from ionian.api.context import Context, Inside
-from ionian.api.modules import MODULES
-from ionian.api.servicer import Servicer, assemble
+from ionian.api.modules import MODULES, ROUTER_MODULES
+from ionian.api.servicer import Servicer, assemble, assemble_router
 from ionian.blobs.files import FileBlobStore
 from ionian.config import Config
 from ionian.errors import IonianError
 from ionian.logs import STDOUT, Record, Writer
 from ionian.model import FunctionSpec, InputRef, JournalEntries, OpenInput, OutputRecord, RunningContainer, Status
-from ionian.state import calls, functions, images, labels, passes, tokens
+from ionian.state import calls, functions, images, labels, passes, sandboxes, tokens
 from ionian.state.database import SqliteDatabase
 from ionian.state.migrate import migrate
 from ionian.state.watch import Watch, call_topic, image_topic, logs_topic
+from tests.wire.commands import PlayedExecs
 
 TOKEN = ("ak-test", "as-test")
 CONTAINER_KEY = b"k" * passes.KEY_BYTES
@@ -61,6 +62,9 @@ class Played:
     alive: dict[str, Inside] = field(default_factory=dict)  # containers whose tokens are good
     http_port: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    execs: PlayedExecs = field(default_factory=PlayedExecs)
+    grpc_port: int = 0
+    sandbox_envs: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def submit(self, inputs: list[OpenInput]) -> None:
         self.submitted += inputs
@@ -113,6 +117,9 @@ class Played:
 
     def cancel(self, call_id: str, terminate_containers: bool) -> None:
         self.cancelled.append(call_id)
+
+    def taken(self, call_id: str, items: int) -> None:
+        pass
 
     async def reload(self) -> None:
         self.reloads += 1
@@ -171,6 +178,20 @@ class Played:
 
     def containers(self) -> list[RunningContainer]:
         return self.running
+
+    def router_url(self, host: str) -> str:
+        return f"http://{host or '127.0.0.1'}:{self.grpc_port}"
+
+    async def start_sandbox(self, sandbox_id: str, env: dict[str, str]) -> None:
+        row = await self.database.read(sandboxes.get, sandbox_id)
+        self.sandbox_envs[sandbox_id] = env
+        self.running.append(RunningContainer(row["container_id"], sandbox_id, row["app_id"], "", 1.0, ""))
+        self.execs.containers.add(row["container_id"])
+
+    async def stop_sandbox(self, sandbox_id: str, status: Status) -> None:
+        await self.database.write(sandboxes.finish, sandbox_id, int(status), 137, "", 2.0)
+        self.running = [container for container in self.running if container.function_id != sandbox_id]
+        self.watch.notify(sandboxes.topic(sandbox_id))
 
     def inside(self, token_id: str, secret: str) -> Inside | None:
         container_id = passes.container_of(CONTAINER_KEY, token_id, secret)
@@ -258,18 +279,19 @@ async def stage(home: Path) -> AsyncIterator[Stage]:
     played = Played(config, database, watch, blobs)
     context = Context(config, database, watch, blobs, played)
     service = assemble(MODULES, context)
-    server = Server([service])
+    server = Server([service, assemble_router(ROUTER_MODULES, context)])
     await server.start("127.0.0.1", 0)
     runner = await _http(context)
     played.http_port = runner.addresses[0][1]
     assert isinstance(server._server, asyncio.Server)
-    port = server._server.sockets[0].getsockname()[1]
+    port = played.grpc_port = server._server.sockets[0].getsockname()[1]
     try:
         yield Stage(home, f"http://127.0.0.1:{port}", context, played, service)
     finally:
         server.close()
         await server.wait_closed()
         await runner.cleanup()
+        await played.execs.end()
         for task in list(played.tasks):
             task.cancel()
         await asyncio.gather(*played.tasks, return_exceptions=True)
