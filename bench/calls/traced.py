@@ -176,14 +176,6 @@ def _mark_calls(trace: Trace) -> None:
         output(self, container_id, header, payload, link)
 
     ControlLink.send, Calls.output = marked_send, marked_output  # type: ignore[method-assign]
-    flush = Calls.flush
-
-    async def clocked_flush(self: Calls) -> None:
-        began = now()
-        await flush(self)
-        trace.add("dispatch: flush", began)
-
-    Calls.flush = clocked_flush  # type: ignore[method-assign]
 
 
 def main() -> int:
