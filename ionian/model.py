@@ -12,11 +12,14 @@ import string
 from dataclasses import dataclass, field, replace
 
 _ALPHABET = string.ascii_letters + string.digits
+_LETTERS = bytes(ord(_ALPHABET[byte % 62]) for byte in range(256))
+_UNEVEN = bytes(range(248, 256))  # left out, or some letters would be likelier: 248 is four times 62
 
 
 def new_id(prefix: str) -> str:
     """A fresh identifier such as ``ap-`` + 22 random letters and digits (131 bits), the form the client expects."""
-    return prefix + "-" + "".join(secrets.choice(_ALPHABET) for _ in range(22))
+    letters = secrets.token_bytes(40).translate(_LETTERS, _UNEVEN)  # a tenth of the time of 22 choices
+    return f"{prefix}-{letters[:22].decode()}" if len(letters) >= 22 else new_id(prefix)
 
 
 class ContainerKind(enum.StrEnum):
