@@ -15,12 +15,15 @@ from .desk import Desk, Job
 class Answers:
     """One method for each RPC. ``failed`` is the FAILED frame of a start that failed."""
 
-    def __init__(self, api: Any, launch: Launch, function: Any, desk: Desk, blobs: Blobs) -> None:
+    def __init__(
+        self, api: Any, launch: Launch, function: Any, desk: Desk, blobs: Blobs, forward: wire.Forward
+    ) -> None:
         self._api = api
         self._launch = launch
         self._function = function
         self._desk = desk
         self._blobs = blobs
+        self._forward = forward
         self.failed: bytes = b""
 
     def table(self) -> dict[str, wire.Handler]:
@@ -118,11 +121,14 @@ class Answers:
 
     async def _objects(self, request: Any, stream: Any) -> None:
         """How clients up to 0.64 learn the layout."""
+        if request.app_id != self._launch.app_id:
+            await self._forward("AppGetObjects", request, stream)
+            return
         response = self._api.AppGetObjectsResponse()
-        for known in wire.objects(self._api, self._launch, self._function):
-            own = known.object_id == self._launch.function_id
-            tag = self._function.function_name if own else ""
-            response.items.append(self._api.AppGetObjectsItem(tag=tag, object=known))
+        tags, objects = wire.tagged(self._api, self._launch, self._function)
+        for known in objects:
+            item = self._api.AppGetObjectsItem(tag=tags.get(known.object_id, ""), object=known)
+            response.items.append(item)
         await stream.send_message(response)
 
     async def _blob_create(self, request: Any, stream: Any) -> None:
@@ -133,6 +139,9 @@ class Answers:
         await stream.send_message(response)
 
     async def _blob_get(self, request: Any, stream: Any) -> None:
+        if request.blob_id not in self._blobs:
+            await self._forward("BlobGet", request, stream)
+            return
         url = self._blobs.url(request.blob_id)
         await stream.send_message(self._api.BlobGetResponse(download_url=url))
 

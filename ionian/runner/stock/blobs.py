@@ -37,6 +37,9 @@ class Blobs:
         self._held[blob_id] = None
         return blob_id, self.url(blob_id)
 
+    def __contains__(self, blob_id: str) -> bool:
+        return blob_id in self._held
+
     def hold(self, data: bytes) -> str:
         """A blob for the entrypoint to GET, once; its id."""
         blob_id, _ = self.create()

@@ -29,9 +29,11 @@ from . import child, wire
 from .answers import Answers, failure_parts
 from .blobs import Blobs
 from .desk import TERMINATED, Desk, Job
+from .proxy import Proxy
 from .tunnel import PICKLE, Tunnel
 
 _SOCKET = "modal.sock"
+_TOKEN = ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET")  # stays here: who comes through the socket is known by it
 _LONGEST_PATH = 100  # bytes of a unix socket's path
 _TOO_LARGE = frames.MAX_PAYLOAD - 1024 * 1024  # bytes of a result
 
@@ -90,8 +92,9 @@ class _Parent:
         waiting.listen(16)
         process = await self._start(arguments)
         await self._blobs.open()
-        answers = Answers(self._api, self._launch, arguments.function_def, self._desk, self._blobs)
-        server = wire.server(answers.table())
+        forward = self._proxy().forward
+        answers = Answers(self._api, self._launch, arguments.function_def, self._desk, self._blobs, forward)
+        server = wire.server(answers.table(), forward)
         await server.start(sock=waiting)
         ended = asyncio.ensure_future(process.wait())
         await _either(ended, self._desk.asked.wait())
@@ -103,6 +106,10 @@ class _Parent:
             return await ended
         return await self._serve(arguments.function_def, listener, ended)
 
+    def _proxy(self) -> Proxy:
+        token_id, secret = (os.environ.get(name, "") for name in _TOKEN)
+        return Proxy(self._api, os.environ.get("MODAL_SERVER_URL", ""), (token_id, secret), self._blobs)
+
     async def _start(self, arguments: Any) -> asyncio.subprocess.Process:
         package = __name__.split(".stock.", maxsplit=1)[0]
         boot = child.BOOT.format(lib=os.environ.get("IONIAN_LIB", ""), package=package)
@@ -110,7 +117,7 @@ class _Parent:
         if not hasattr(self._api, "AppLayout"):  # clients up to 0.64 take them from the command line
             command.append(base64.b64encode(arguments.SerializeToString()).decode())
         env = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in _TOKEN},
             "MODAL_SERVER_URL": f"unix://{self._folder / _SOCKET}",
             "MODAL_CONTAINER_ARGUMENTS_PATH": str(self._folder / "arguments"),
         }

@@ -5,16 +5,31 @@ Fields that a version lacks are left out, so that one text serves all versions.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from .. import handles
 from ..spec import Launch
 
 MAX_INLINE_BYTES = 200 * 1024 * 1024  # below this nothing goes through a blob, in versions that let us say so
-_ENTRYPOINT_CLASS = "cs-"  # class ids: nothing of ours looks at them
+_ENTRYPOINT_CLASS = "cs-"  # class ids, where the layout has none
+_FUNCTION = "fu-"
+
+# What the entrypoint alone asks, and the server never answers: refused here by name.
+_ENTRYPOINTS_OWN = (
+    "ContainerCheckpoint",
+    "ContainerReload",
+    "ContainerServerLifecycleReady",
+    "ContainerStop",
+    "FunctionStartPtyShell",
+    "TaskClusterHello",
+    "TaskCurrentInputs",
+)
 
 Handler = Callable[[Any, Any], Awaitable[None]]  # the request, the RPC's stream to answer on
+Forward = Callable[[str, Any, Any], Awaitable[None]]  # the RPC's name, its request, its stream
 
 
 def protocol() -> Any:
@@ -46,20 +61,31 @@ def arguments(api: Any, launch: Launch, container_id: str, definition: bytes, pa
 
 def layout(api: Any, launch: Launch, function: Any) -> Any:
     """What the entrypoint knows of the app."""
-    known = api.AppLayout(function_ids={function.function_name: launch.function_id})
-    known.objects.extend(objects(api, launch, function))
+    tags, known = tagged(api, launch, function)
+    functions = {tag: object_id for object_id, tag in tags.items() if object_id.startswith(_FUNCTION)}
+    classes = {tag: object_id for object_id, tag in tags.items() if not object_id.startswith(_FUNCTION)}
+    return api.AppLayout(function_ids=functions, class_ids=classes, objects=known)
+
+
+def tagged(api: Any, launch: Launch, function: Any) -> tuple[dict[str, str], list[Any]]:
+    """The tags of the app's objects by id, and all objects: functions, classes, what this function depends on."""
+    app = handles.Layout(launch.layout)
+    classes = dict(app.classes)
     if function.is_class:
-        class_id = _ENTRYPOINT_CLASS + launch.function_id
-        known.class_ids[function.function_name.replace(".*", "")] = class_id
-        known.objects.add(object_id=class_id, class_handle_metadata=api.ClassHandleMetadata())
-    return known
-
-
-def objects(api: Any, launch: Launch, function: Any) -> list[Any]:
-    """This function, and a name for each thing that it depends on."""
-    own = api.Object(object_id=launch.function_id, function_handle_metadata=_handle(api, launch, function))
-    others = {dependency.object_id for dependency in function.object_dependencies} - {launch.function_id}
-    return [own, *(api.Object(object_id=object_id) for object_id in sorted(others))]
+        classes.setdefault(function.function_name.replace(".*", ""), _ENTRYPOINT_CLASS + launch.function_id)
+    tags = {object_id: tag for tag, object_id in {**app.functions, **classes}.items()}
+    tags[launch.function_id] = function.function_name
+    metadata = app.metadata(api)
+    metadata[launch.function_id] = _handle(api, launch, function)
+    own, others = [], []
+    for object_id in tags:
+        if object_id in classes.values():
+            handle = metadata.get(object_id, api.ClassHandleMetadata())
+            others.append(api.Object(object_id=object_id, class_handle_metadata=handle))
+        else:
+            own.append(api.Object(object_id=object_id, function_handle_metadata=metadata.get(object_id)))
+    depends = {dependency.object_id for dependency in function.object_dependencies} - set(tags)
+    return tags, [*own, *others, *(api.Object(object_id=object_id) for object_id in sorted(depends))]
 
 
 def _handle(api: Any, launch: Launch, function: Any) -> Any:
@@ -97,10 +123,11 @@ def _same_fields(kind: Any, source: Any) -> Any:
     return target
 
 
-def server(handlers: Mapping[str, Handler]) -> Any:
-    """A gRPC server of the client's API: the given RPCs, and UNIMPLEMENTED with its name for every other one."""
+def server(handlers: Mapping[str, Handler], forward: Forward) -> Any:
+    """A gRPC server of the client's API: the given RPCs, and ``forward`` for every other one of user code."""
     base = importlib.import_module("modal_proto.api_grpc").ModalClientBase
-    methods = {name: _refused(name) for name in base.__abstractmethods__}
+    methods = {name: _answered(functools.partial(forward, name)) for name in base.__abstractmethods__}
+    methods.update({name: _refused(name) for name in _ENTRYPOINTS_OWN if name in methods})
     methods.update({name: _answered(handler) for name, handler in handlers.items() if name in methods})
     return importlib.import_module("grpclib.server").Server([type("Entrypoint", (base,), methods)()])
 
