@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from .. import alias, environment, frames
+from .. import environment, frames
 from ..control import Control
 from ..flow import Flow
 from ..job import Call
@@ -35,6 +35,7 @@ from .tunnel import PICKLE, Tunnel
 _SOCKET = "modal.sock"
 _TOKEN = ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET")  # stays here: who comes through the socket is known by it
 _LONGEST_PATH = 100  # bytes of a unix socket's path
+_DOCUMENTATION = ("docs", "redoc")  # paths that a web function with documentation answers itself
 _TOO_LARGE = frames.MAX_PAYLOAD - 1024 * 1024  # bytes of a result
 
 Deliver = Callable[[bytes, socket.socket], Any]
@@ -155,13 +156,17 @@ class _Parent:
         return code
 
     def _web(self, function: Any, control: Control) -> WebServer:
-        assert self._launch.web is not None
+        web = self._launch.web
+        assert web is not None
         methods = getattr(function, "method_definitions", {})
         method = next((name for name, known in methods.items() if known.webhook_config.type), "")
+        name = self._launch.function_name.replace(".*", "")
+        tunnel = Tunnel(self._api, self._desk, method)
+        if web.kind == "function" and not (web.docs and name in _DOCUMENTATION):
+            tunnel.routes = ()  # nothing at /NAME; of other applications nothing can be seen from here
         return WebServer(
-            Tunnel(self._api, self._desk, method),
-            name=self._launch.function_name.replace(".*", ""),
-            alias=alias.ALWAYS if self._launch.web.kind == "function" else alias.UNMATCHED,
+            tunnel,
+            name=name,
             on_end=lambda orphan: control.freed() if orphan else None,
         )
 

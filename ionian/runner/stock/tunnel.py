@@ -24,6 +24,7 @@ class Tunnel:
         self._desk = desk
         self._method = method
         self._number = itertools.count(1)
+        self.routes: tuple[()] | None = None  # what ``alias`` looks at: not to be seen, or none
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http":
