@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 _LONGEST_RECORD = 1024**2  # bytes, and more than a line of output can have
 STDOUT, STDERR, SYSTEM = 1, 2, 3  # the client's FileDescriptor numbers: stdout, stderr, info
+TERMINAL = 16  # not output: somebody is wanted at a container's terminal (``opened``), or no more (``closed``)
 
 
 @dataclass(frozen=True, slots=True)

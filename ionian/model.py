@@ -105,6 +105,15 @@ class Batching:
 
 
 @dataclass(frozen=True, slots=True)
+class Interactive:
+    """The terminal of a function of ``modal run -i``: its size in characters, and variables that describe it."""
+
+    rows: int = 24
+    columns: int = 80
+    env: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class WebSettings:
     kind: WebKind
     method: str = "GET"
@@ -176,6 +185,7 @@ class FunctionSpec:
     retries: Retries = Retries()
     batching: Batching | None = None
     max_inputs: int = 0  # a container takes so many inputs in its life; 0: no limit
+    interactive: Interactive | None = None
 
 
 def spec_key(spec: FunctionSpec) -> str:

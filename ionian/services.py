@@ -169,6 +169,12 @@ class Server:
     async def stop_sandbox(self, sandbox_id: str, status: Status) -> None:
         await self.sandboxes.stop(sandbox_id, status)
 
+    async def type_at_terminal(self, container_id: str, number: int, data: bytes) -> None:
+        await self.engine.type_at_terminal(container_id, number, data)
+
+    async def claim_terminal(self, container_id: str) -> bool:
+        return await self.engine.claim_terminal(container_id)
+
     async def stop_container(self, container_id: str, graceful: bool) -> None:
         if found := self.sandboxes.running.get(container_id):
             await self.sandboxes.stop(found.sandbox_id, Status.TERMINATED, sandboxes.GRACE_S)

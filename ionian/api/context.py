@@ -97,6 +97,12 @@ class Services(Protocol):
     async def stop_sandbox(self, sandbox_id: str, status: Status) -> None:
         """End a sandbox at once, with this status."""
 
+    async def type_at_terminal(self, container_id: str, number: int, data: bytes) -> None:
+        """Piece ``number`` (from 1) of what is typed for an interactive container. Raises NotFound."""
+
+    async def claim_terminal(self, container_id: str) -> bool:
+        """Whether the caller is the first to type for this interactive container, which wants somebody."""
+
     async def stop_container(self, container_id: str, graceful: bool) -> None:
         """End a container: once it has finished its inputs, or now, and they begin anew elsewhere. Raises NotFound."""
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from google.protobuf.empty_pb2 import Empty
 
-from ionian.api import access, router
+from ionian.api import access, interactive, router
 from ionian.api.context import Context
 from ionian.errors import InvalidRequest, NotFound, Unimplemented
 from ionian.model import ExecSpec, new_id
@@ -113,5 +113,8 @@ async def ContainerExecPutInput(ctx: Context, request: api_pb2.ContainerExecPutI
     """Writes to a command. The messages of a client are numbered from 1, and each is sent after the one before."""
     given = request.input
     where = _place(request.exec_id)
+    if where[1] == interactive.TERMINAL:
+        await ctx.services.type_at_terminal(where[0], given.message_index, given.message)
+        return Empty()
     await ctx.services.execs.exec_write(*where, 0, given.message, given.eof, index=given.message_index)
     return Empty()

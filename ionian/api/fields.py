@@ -47,6 +47,7 @@ HONOURED = frozenset(
         "supported_output_formats",
         "schedule",  # stored; a warning says that it does not fire yet
         "object_dependencies",
+        "pty_info",  # a terminal, one container, no retries: see ``interactive``
     }
 )
 
@@ -85,7 +86,6 @@ REFUSED = {
     "s3_mounts": "cloud bucket mounts",
     "cloud_bucket_mounts": "cloud bucket mounts",
     "proxy_id": "proxies",
-    "pty_info": "interactive mode (-i)",
     "custom_domain_info": "custom domains",
     "is_builder_function": "Image.run_function",
     "block_network": "block_network",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ionian.api import definitions, fields, gpus
+from ionian.api import definitions, fields, gpus, interactive
 from ionian.api.context import Context
 from ionian.errors import InvalidRequest, NotFound, Unimplemented
 from ionian.model import FunctionSpec
@@ -41,6 +41,7 @@ async def FunctionCreate(ctx: Context, request: api_pb2.FunctionCreateRequest) -
     if request.HasField("schedule") and not function.HasField("schedule"):  # where clients up to 0.64 put it
         function.schedule.CopyFrom(request.schedule)
     warnings = [*fields.check(function), *_newness(ctx.caller.client_version)]
+    interactive.tame(function)
     app = await ctx.database.read(apps.get, request.app_id)
     label = _label(ctx, app, function.function_name, function.webhook_config)
     function_id, definition_id, spec = await ctx.database.write(_store, ctx, app, request, label)
@@ -79,7 +80,9 @@ def _store(
     definition_id = functions.define(
         tx,
         function_id,
-        replace(definitions.settings_of(function, label), runner=_runner(ctx)),
+        replace(
+            definitions.settings_of(function, label), runner=_runner(ctx), interactive=interactive.settings(function)
+        ),
         function.image_id,
         definitions.canonical(function),
         ctx.caller.client_version,

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ionian import logs
+from ionian.api import interactive
 from ionian.api.context import Context
 from ionian.errors import InvalidRequest, NotFound
 from ionian.logs import Cursor, Record
@@ -39,7 +40,7 @@ async def AppGetLogs(ctx: Context, request: api_pb2.AppGetLogsRequest) -> AsyncI
             records, cursor = logs.read(ctx.config.logs / app_id, cursor, BATCH)
             if not records:
                 break
-            for batch in _batches(filter(keep, records), cursor):
+            for batch in await _told(ctx, request, records, keep, cursor):
                 yield batch
         left = until - ctx.elapsed()
         if ended or left <= 0:
@@ -49,6 +50,25 @@ async def AppGetLogs(ctx: Context, request: api_pb2.AppGetLogsRequest) -> AsyncI
         await ctx.watch.wait(ticket, min(left, 1.0) if ending else left)
     if ended:
         yield api_pb2.TaskLogsBatch(app_done=True)
+
+
+async def _told(
+    ctx: Context, request: api_pb2.AppGetLogsRequest, records: list[Record], keep: Filter, cursor: Cursor
+) -> list[api_pb2.TaskLogsBatch]:
+    """Messages for these records. Whoever follows a whole app also learns what happens to terminals."""
+    if not request.app_id or request.task_id or request.function_id or request.file_descriptor or request.search_text:
+        return list(_batches(filter(keep, records), cursor))
+    batches: list[api_pb2.TaskLogsBatch] = []
+    for terminal, group in groupby(records, lambda record: record.stream == logs.TERMINAL):
+        if terminal:
+            changes = [await interactive.change(ctx, record) for record in group]
+            batches += [batch for batch in changes if batch is not None]
+        else:
+            batches += _batches(filter(keep, group))
+    if not batches:
+        batches.append(api_pb2.TaskLogsBatch())
+    batches[-1].entry_id = cursor.encode()
+    return batches
 
 
 async def _is_stopped(ctx: Context, app_id: str) -> bool:
@@ -84,7 +104,8 @@ def _filter(
 
     def keep(record: Record) -> bool:
         return (
-            (not request.function_id or record.function_id == request.function_id)
+            record.stream != logs.TERMINAL
+            and (not request.function_id or record.function_id == request.function_id)
             and (not request.task_id or record.container_id == request.task_id)
             and (not stream or record.stream == stream)
             and request.search_text in record.text

@@ -53,6 +53,8 @@ def _show(directory: Path, count: int, follow: bool) -> None:
 
 def _write(records: Iterable[logs.Record]) -> None:
     for record in records:
+        if record.stream == logs.TERMINAL:
+            continue
         sys.stdout.buffer.write(record.text.encode("utf-8", "replace"))
     sys.stdout.buffer.flush()
 

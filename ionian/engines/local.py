@@ -171,6 +171,15 @@ class LocalEngine:
     async def stop(self, container_id: str, grace_s: float) -> None:
         await self._request("stop", {"container_id": container_id, "grace_s": grace_s})
 
+    async def type_at_terminal(self, container_id: str, number: int, data: bytes) -> None:
+        """Piece ``number`` of what is typed for an interactive container. Raises NotFound, FailedPrecondition."""
+        typed = {"container_id": container_id, "number": number, "data": codec.dump(data)}
+        await self._request("type", typed)
+
+    async def claim_terminal(self, container_id: str) -> bool:
+        """Whether the caller is the first to type for an interactive container that wants somebody."""
+        return bool(await self._request("claim", {"container_id": container_id}))
+
     async def running(self) -> list[RunningContainer]:
         return [codec.load(RunningContainer, item) for item in await self._request("running", {})]
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from . import handles
+from . import handles, interactive
 from .spec import Launch, series
 
 PICKLE = 1  # the client's DataFormat values
@@ -59,6 +59,10 @@ class _Remote:
     def __init__(self, container_id: str, function_id: str) -> None:
         self.task_id = container_id
         self.function_id = function_id
+
+    async def interact(self, from_breakpoint: bool = False) -> None:
+        """``modal.interact()``."""
+        interactive.begin("modal.interact()")
 
     def __getattr__(self, name: str) -> Any:
         raise NotBuilt(f"{name!r} of the client's container manager is not available in an Ionian container")

@@ -11,13 +11,14 @@ import sys
 import urllib.parse
 from typing import Any
 
-from . import frames
+from . import frames, interactive
 from .spec import Launch
 
 
 def prepare(launch: Launch, library: str, container_id: str) -> None:
     """Change this process so that the user's module can be imported. ``library`` leaves sys.path again."""
     streams()
+    interactive.install()
     sys.path[:] = search_path(launch, library, sys.path)
     sys.argv[:] = [launch.module_name]
     front = [path for path in (launch.code_root, launch.client_path, os.environ.get("PYTHONPATH", "")) if path]

@@ -28,6 +28,9 @@ WEB_PREFACE = WEB + bytes([VERSION])
 STDERR_BEGINS = b"\0\x02"
 STDERR_ENDS = b"\0\x03"
 
+# What a program with a terminal writes there when it wants somebody to type.
+TERMINAL_WANTED = b"\0\x04"
+
 HEADER = struct.Struct(">IB")
 _LENGTH = struct.Struct(">I")
 MAX_PAYLOAD = 256 * 1024 * 1024  # bytes; a longer one is a protocol error

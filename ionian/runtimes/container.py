@@ -253,7 +253,7 @@ async def _launch(spec: SandboxSpec, plan: Plan, made: Made, launcher: Path) -> 
         os.lseek(order, 0, os.SEEK_SET)
         child = subprocess.Popen(  # noqa: ASYNC220 - returns after exec, which takes a millisecond
             [sys.executable, "-I", "-S", str(launcher), str(order), str(writer)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if spec.stdin < 0 else spec.stdin,
             stdout=spec.stdout,
             stderr=spec.stderr,
             pass_fds=(order, writer, *spec.pass_fds),

@@ -37,6 +37,7 @@ _SYS_MOUNT_SETATTR = 442  # the same number on every architecture
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NAME = 1, 4, 15
 _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 24, 36, 38, 47
 
+_TIOCSCTTY = 0x540E
 KILL_ALL = 64  # SIGRTMAX to an init that has no pid namespace: kill every descendant
 STDIO = 3
 
@@ -329,6 +330,8 @@ def _program(plan: dict[str, Any], failure: _Failure) -> NoReturn:
     """Become the program: own session, default signals, its limits, then exec."""
     try:
         os.setsid()
+        if os.isatty(0):
+            check(libc.ioctl(0, ctypes.c_ulong(_TIOCSCTTY), 0), "ioctl TIOCSCTTY")
         if plan["subreaper"]:
             libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
         for number in _signal.valid_signals() - {9, 19}:

@@ -53,6 +53,7 @@ class SandboxSpec:
     scratch: Path = Path(
         "/nonexistent"
     )  # an existing private directory of this container for whatever the runtime needs
+    stdin: int = -1  # -1: nothing to read. A terminal becomes the one that controls the program
     stdout: int = 1  # descriptors of the caller, duplicated into the container
     stderr: int = 2
     pass_fds: tuple[int, ...] = ()  # kept open at the same numbers

@@ -16,6 +16,7 @@ from ionian.errors import AlreadyExists, FailedPrecondition, NotFound
 from ionian.model import (
     Batching,
     FunctionSpec,
+    Interactive,
     MountRef,
     Resources,
     Retries,
@@ -48,6 +49,7 @@ class Settings:
     startup_timeout_s: int = 300
     supported_output_formats: tuple[int, ...] = ()
     block_network: bool = False
+    interactive: Interactive | None = None
     runner: str = "own"  # which runner its containers have: chosen at deploy, by configuration and client version
     retries: Retries = field(default_factory=Retries)
     batching: Batching | None = None
@@ -67,6 +69,9 @@ class Settings:
         raw["batching"] = Batching(**raw["batching"]) if raw.get("batching") else None
         for name in ("mount_ids", "secret_ids", "supported_output_formats"):
             raw[name] = tuple(raw[name])
+        if raw.get("interactive"):
+            given = raw["interactive"]
+            raw["interactive"] = Interactive(**{**given, "env": tuple((name, value) for name, value in given["env"])})
         return Settings(**raw)
 
 
@@ -251,6 +256,7 @@ def spec(tx: Tx, definition_id: str) -> FunctionSpec:
         retries=settings.retries,
         batching=settings.batching,
         max_inputs=settings.max_inputs,
+        interactive=settings.interactive,
     )
 
 

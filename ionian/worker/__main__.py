@@ -111,6 +111,11 @@ class Service:
             return await worker.start(codec.load(ContainerSpec, params["spec"]))
         if method == "stop":
             return worker.stop(params["container_id"], params["grace_s"])
+        if method == "type":
+            typed = codec.load(bytes, params["data"])
+            return await worker.terminal(params["container_id"]).type(params["number"], typed)
+        if method == "claim":
+            return worker.claim_terminal(params["container_id"])
         if method == "running":
             return codec.dump(worker.running())
         if method == "prepare":

@@ -74,11 +74,21 @@ def environment(spec: ContainerSpec, shown: dict[str, str], home: str, socket_fd
             "IONIAN_STREAM_MARKS": "1",
         }
     )
+    if spec.function.interactive is not None:
+        env.update(dict(spec.function.interactive.env))
+        env["IONIAN_TERMINAL"] = env.pop("IONIAN_STREAM_MARKS")  # there is only one stream
     return env
 
 
 def sandbox(
-    spec: ContainerSpec, places: Places, env: dict[str, str], lib: str, socket_fd: int, stdout: int, stderr: int
+    spec: ContainerSpec,
+    places: Places,
+    env: dict[str, str],
+    lib: str,
+    socket_fd: int,
+    stdin: int,
+    stdout: int,
+    stderr: int,
 ) -> SandboxSpec:
     function = spec.function
     return SandboxSpec(
@@ -90,6 +100,7 @@ def sandbox(
         interpreter=places.interpreter,
         binds=binds(places),
         scratch=places.scratch,
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         pass_fds=(socket_fd,),

@@ -33,6 +33,7 @@ class State:
     started_at: float
     pid: int = 0
     start_time: int = 0
+    interactive: bool = False  # it has a terminal
 
 
 class LiveContainer:

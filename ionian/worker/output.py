@@ -14,8 +14,10 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from ionian.logs import STDERR, STDOUT, Record
+from ionian.logs import STDERR, STDOUT, TERMINAL, Record
+from ionian.model import Interactive
 from ionian.runner import frames
+from ionian.worker.terminal import Terminal
 
 CHUNK = 65536  # bytes a read
 LONGEST_LINE = 65536  # bytes; a longer line is cut into several records
@@ -109,15 +111,29 @@ class Output:
         self._container_id = container_id
         self._function_id = function_id
         self._append = append
+        self.terminal: Terminal | None = None  # of an interactive container: the streams have nothing to do then
         self.last: deque[str] = deque(maxlen=20)  # for error messages
         self.stdout = Stream(directory / "stdout", STDOUT, self._emit)
         self.stderr = Stream(directory / "stderr", STDERR, self._emit)
 
+    def open_terminal(self, size: Interactive) -> None:
+        """Make a terminal of this size, in place of the streams."""
+        self.terminal = Terminal(size, self._emit)
+
+    def descriptors(self) -> tuple[int, int, int]:
+        """stdin (-1: there is none), stdout and stderr for the container; the caller closes them."""
+        if self.terminal is not None:
+            slave = self.terminal.take_slave()
+            return slave, slave, slave
+        return -1, self.stdout.writer(), self.stderr.writer()
+
     def _emit(self, lines: list[tuple[int, str]]) -> None:
-        self.last.extend(line for _, line in lines)
+        self.last.extend(line for stream, line in lines if stream != TERMINAL)
         now = time.time_ns()
         self._append([Record(now, self._container_id, self._function_id, stream, line) for stream, line in lines])
 
     def close(self) -> None:
+        if self.terminal is not None:
+            self.terminal.close()
         self.stdout.close()
         self.stderr.close()

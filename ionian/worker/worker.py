@@ -31,6 +31,7 @@ from ionian.runtimes.runtime import Runtime
 from ionian.worker import bundle, container, imports
 from ionian.worker.container import LiveContainer, State
 from ionian.worker.execs import Execs
+from ionian.worker.terminal import Terminal
 
 LEARN_S = 8.0  # seconds after a start by when a container has imported what it needs
 EXIT_HOOKS_S = 30.0  # what a program gets after SIGTERM when nobody says otherwise
@@ -76,6 +77,8 @@ class Worker:
         for name in sorted(p.name for p in self._root.iterdir() if p.is_dir()):
             found = container.adopt(self._root, name, self._runtime, self._appender)
             if found is not None:
+                if found.state.interactive:  # its terminal went with the worker that had it
+                    found.signal(signal.SIGKILL)
                 self._live[found.state.container_id] = found
                 self._watch(found)
         self._runtime.keep({live.state.app_id for live in self._live.values()})
@@ -104,8 +107,17 @@ class Worker:
             client = await client_layer(self._config, function.runner.client_version, interpreter)
         layers = self._layer_paths(function)
         self._runtime.check(layers, spec.app_id)  # again: links go with the worker, apps stay deployed
-        state = State(spec.container_id, function.function_id, spec.app_id, spec_key(function), time.time())
+        state = State(
+            spec.container_id,
+            function.function_id,
+            spec.app_id,
+            spec_key(function),
+            time.time(),
+            interactive=function.interactive is not None,
+        )
         live = container.create(self._root, state, self._appender(spec.app_id))
+        if function.interactive is not None:
+            live.output.open_terminal(function.interactive)
         try:
             places = bundle.Places(layers, interpreter, self._lib, client, live.place, live.scratch)
             await (self._launch_sandbox if spec.command else self._launch)(live, spec, places)
@@ -147,15 +159,15 @@ class Worker:
         (live.place / "definition").write_bytes(spec.function.definition)
         (live.place / "layout").write_text(spec.layout)
         listener = live.listen()
-        stdout, stderr = live.output.stdout.writer(), live.output.stderr.writer()
+        stdin, stdout, stderr = live.output.descriptors()
         try:
             env = bundle.environment(spec, shown, home, listener.fileno())
-            sandbox = bundle.sandbox(spec, places, env, shown[bundle.LIB], listener.fileno(), stdout, stderr)
+            sandbox = bundle.sandbox(spec, places, env, shown[bundle.LIB], listener.fileno(), stdin, stdout, stderr)
             live.process = await self._runtime.start(sandbox)
         finally:
             listener.close()
-            os.close(stdout)
-            os.close(stderr)
+            for descriptor in {stdin, stdout, stderr} - {-1}:
+                os.close(descriptor)
         live.state = replace(live.state, pid=live.process.pid, start_time=live.process.start_time)
         live.save()
 
@@ -222,6 +234,18 @@ class Worker:
             loop.call_later(grace_s, live.signal, signal.SIGKILL)
         else:
             live.signal(signal.SIGKILL)
+
+    def terminal(self, container_id: str) -> Terminal:
+        """The terminal of an interactive container. Raises NotFound."""
+        live = self._live.get(container_id)
+        if live is None or live.output.terminal is None:
+            raise NotFound(f"no container {container_id} with a terminal is running")
+        return live.output.terminal
+
+    def claim_terminal(self, container_id: str) -> bool:
+        """See ``Terminal.claim``; nobody can claim what has gone."""
+        live = self._live.get(container_id)
+        return live is not None and live.output.terminal is not None and live.output.terminal.claim()
 
     def running(self) -> list[RunningContainer]:
         return [

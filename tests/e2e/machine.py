@@ -218,6 +218,11 @@ class Machine:
         """Plain ``modal ...``, after what `ionian up` tells the user to eval."""
         return self.command(["sh", "-c", self._pointed_here(client, arguments)], cwd, code)
 
+    def variables(self) -> dict[str, str]:
+        """What `ionian env` exports."""
+        words = shlex.split(self.cli("env"))
+        return dict(word.split("=", 1) for word in words if word != "export")
+
     def _pointed_here(self, client: Client, arguments: tuple[str, ...]) -> str:
         env = shlex.join([self.python, "-m", "ionian", "env", "--home", str(self.home)])
         return f'eval "$({env})"; exec {shlex.join([client.modal, *arguments])}'

@@ -67,8 +67,7 @@ class Node:
         """Run a program against a server; what it prints."""
         path = self.directory / "program.mjs"
         path.write_text(text)
-        exports = machine.cli("env").replace("export ", "").split()
-        return self.command([str(path)], {**machine.environ, **dict(line.split("=", 1) for line in exports)})
+        return self.command([str(path)], {**machine.environ, **machine.variables()})
 
     def value(self, machine: Machine, body: str) -> Any:
         """What the statements of ``body`` return, through JSON. ``client``, ``call`` and ``failure`` are defined."""

@@ -26,7 +26,7 @@ from ionian.api.modules import MODULES, ROUTER_MODULES
 from ionian.api.servicer import Servicer, assemble, assemble_router
 from ionian.blobs.files import FileBlobStore
 from ionian.config import Config
-from ionian.errors import IonianError
+from ionian.errors import IonianError, NotFound
 from ionian.logs import STDOUT, Record, Writer
 from ionian.model import FunctionSpec, InputRef, JournalEntries, OpenInput, OutputRecord, RunningContainer, Status
 from ionian.state import calls, functions, images, labels, passes, sandboxes, tokens
@@ -196,6 +196,12 @@ class Played:
     def inside(self, token_id: str, secret: str) -> Inside | None:
         container_id = passes.container_of(CONTAINER_KEY, token_id, secret)
         return self.alive.get(container_id or "")
+
+    async def type_at_terminal(self, container_id: str, number: int, data: bytes) -> None:
+        raise NotFound(f"container {container_id} has no terminal")
+
+    async def claim_terminal(self, container_id: str) -> bool:
+        return False
 
     async def stop_container(self, container_id: str, graceful: bool) -> None:
         self.running = [container for container in self.running if container.container_id != container_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from .. import frames
+from .. import frames, interactive
 from ..spec import Launch
 from . import wire
 from .blobs import Blobs
@@ -47,6 +47,7 @@ class Answers:
             "AppGetObjects": self._objects,
             "BlobCreate": self._blob_create,
             "BlobGet": self._blob_get,
+            "FunctionStartPtyShell": self._start_shell,
             "TaskResult": self._task_result,
         }
 
@@ -130,6 +131,10 @@ class Answers:
             item = self._api.AppGetObjectsItem(tag=tags.get(known.object_id, ""), object=known)
             response.items.append(item)
         await stream.send_message(response)
+
+    async def _start_shell(self, request: Any, stream: Any) -> None:
+        interactive.announce()
+        await stream.send_message(self._empty())
 
     async def _blob_create(self, request: Any, stream: Any) -> None:
         blob_id, url = self._blobs.create()

@@ -24,6 +24,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     environment.prepare(launch, library, container_id)
     sys.argv[1:] = arguments
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if launch.compat:
         environment.install_compat(library)
     runpy.run_module(ENTRYPOINT, run_name="__main__", alter_sys=True)

@@ -17,7 +17,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+<<<<<<< HEAD
 from .. import environment, frames
+=======
+from .. import alias, environment, frames, interactive
+>>>>>>> 09670ba (wip)
 from ..control import Control
 from ..flow import Flow
 from ..job import Call
@@ -82,12 +86,15 @@ class _Parent:
         self._api = wire.protocol()
         self._desk = Desk(repeats=hasattr(self._api, "AppLayout"))  # clients up to 0.64 act each time
         self._blobs = Blobs()
+        self._interactive = interactive.WANTED in os.environ  # the terminal's signals are for the child
 
     async def run(self, listener: socket.socket, deliver: Deliver) -> int:
         definition = Path(self._launch.definition).read_bytes()
         params = Path(self._launch.params).read_bytes() if self._launch.params else b""
         arguments = wire.arguments(self._api, self._launch, self._container_id, definition, params)
         (self._folder / "arguments").write_bytes(arguments.SerializeToString())
+        if self._interactive:
+            signal.signal(signal.SIGINT, lambda number, frame: None)
         waiting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         waiting.bind(str(self._folder / _SOCKET))
         waiting.listen(16)
@@ -122,7 +129,7 @@ class _Parent:
             "MODAL_SERVER_URL": f"unix://{self._folder / _SOCKET}",
             "MODAL_CONTAINER_ARGUMENTS_PATH": str(self._folder / "arguments"),
         }
-        return await asyncio.create_subprocess_exec(*command, env=env, start_new_session=True)
+        return await asyncio.create_subprocess_exec(*command, env=env, start_new_session=not self._interactive)
 
     async def _serve(self, function: Any, listener: socket.socket, ended: asyncio.Future[int]) -> int:
         control = Control(on_inputs=lambda inputs: None, on_cancel=self._desk.cancel, on_stop=lambda grace: None)
