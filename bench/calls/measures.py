@@ -105,7 +105,7 @@ def queue(bench: Bench, count: int, times: int = 20) -> dict[str, Any]:
         before = processes.memory(server)
         many = _one_queue(bench, count, times, end)
         grown = {kind: (many["memory"][kind] - before[kind]) / count for kind in before}
-        result["rounds"].append({"end": end, "before": before, "bytes_per_input": grown, **many})
+        result["rounds"].append({"way": end, "before": before, "bytes_per_input": grown, **many})
         print(f"  server grew by {grown['rss']:.0f} bytes per queued input ({grown['anon']:.0f} without files)")
         for kind in ("info", "stats"):
             long, short = statistics.median(many["list"][kind]), statistics.median(few["list"][kind])
