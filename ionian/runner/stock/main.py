@@ -17,11 +17,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-from .. import environment, frames
-=======
-from .. import alias, environment, frames, interactive
->>>>>>> 09670ba (wip)
+from .. import environment, frames, interactive
 from ..control import Control
 from ..flow import Flow
 from ..job import Call
