@@ -235,6 +235,40 @@ def test_token_new_profile_and_config(server: Machine, client: Any, version: str
         assert said_by.process.returncode == 0
 
 
+def test_profiles_and_settings(server: Machine, each: Client, tmp_path: Path) -> None:
+    config = tmp_path / "modal.toml"
+    variables = dict(line.removeprefix("export ").split("=", 1) for line in server.cli("env").splitlines())
+    keys = f"server_url = '{server.server.url}'\n"  # the newest client asks each profile's own server
+    keys += f"token_id = '{variables['MODAL_TOKEN_ID']}'\ntoken_secret = '{variables['MODAL_TOKEN_SECRET']}'\n"
+    config.write_text(f"[mine]\n{keys}active = true\n\n[other]\n{keys}")
+
+    def said(*arguments: str, code: int = 0) -> str:
+        process = _modal(server, each, config, *arguments)
+        text, _ = process.communicate(timeout=60)
+        assert process.returncode == code, text
+        return text
+
+    listed = {
+        found["name"]: (found["workspace"], found["active"]) for found in json.loads(said("profile", "list", "--json"))
+    }
+    assert listed == {"mine": ("local", True), "other": ("local", False)}
+    assert {"Profile", "Workspace", "mine", "other", "local"} <= set(said("profile", "list").split())
+    said("profile", "activate", "other")
+    assert said("profile", "current").strip() == "other"
+    assert tomllib.loads(config.read_text())["other"]["active"] is True
+
+    shown = said("config", "show")
+    assert server.server.url in shown
+    assert variables["MODAL_TOKEN_ID"] in shown
+    assert variables["MODAL_TOKEN_SECRET"] not in shown
+    assert "profile other: main" in said("config", "set-environment", "main")
+    assert tomllib.loads(config.read_text())["other"]["environment"] == "main"
+    assert "modal environment create nowhere" in said("config", "set-environment", "nowhere", code=1)
+
+    said("token", "set", *("--token-id", variables["MODAL_TOKEN_ID"]), *("--token-secret", "as-wrong"), code=1)
+    assert tomllib.loads(config.read_text())["other"]["token_secret"] == variables["MODAL_TOKEN_SECRET"]
+
+
 def test_doctor_beside_a_running_server(server: Machine) -> None:
     answer = json.loads(server.cli("doctor", "--json"))
     found = {check["name"]: check for check in answer["checks"]}
