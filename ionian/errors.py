@@ -1,6 +1,6 @@
 """The errors Ionian raises on purpose. Each knows the gRPC and the HTTP status it becomes at the edge.
 
-Raise them anywhere below the edge; only ``api/guard.py`` and ``gateway/server.py`` turn them into a wire status.
+Raise them anywhere below the edge; only ``api/guard.py`` and the gateway turn them into a wire status.
 The message is for the person who can act: it says what happened and what to do.
 """
 

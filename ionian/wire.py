@@ -23,7 +23,6 @@ CLIENT_IN_CONTAINER = api_pb2.CLIENT_TYPE_CONTAINER
 CLIENT_HOST = "x-modal-host"  # the host name that the client dialled
 IDEMPOTENCY_KEY = "x-idempotency-key"
 
-SERVICE = "modal.client.ModalClient"
 _LABEL_REPEATED = 3  # of FieldDescriptor, before protobuf 7
 
 # Inline arguments and results up to this size, sync and async: one message instead of a blob round trip.
@@ -91,12 +90,6 @@ def builder_version(client_version: str) -> str:
     if not numbers:
         return BUILDER_VERSIONS[0][1]
     return next(builder for first, builder in BUILDER_VERSIONS if numbers >= first)
-
-
-def retries_on_client(client_version: str) -> bool:
-    """Whether the client itself retries failed inputs of a sync call. Before 0.70 it left that to the server."""
-    numbers = version_tuple(client_version)
-    return not numbers or numbers >= (0, 70)
 
 
 def routes_without_tls(client_version: str) -> bool:

@@ -1,4 +1,7 @@
-"""Apps: created, kept alive by their client, disconnected, stopped, listed. Publishing is in ``deployments``."""
+"""Apps: created, kept alive by their client, disconnected, stopped, listed. Publishing is in ``deployments``.
+
+An ephemeral app ends with its client, a detached one with its client and its work, a deployed one when it is stopped.
+"""
 
 from __future__ import annotations
 

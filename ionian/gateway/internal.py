@@ -1,4 +1,4 @@
-"""Requests that the server itself answers (blobs, health): an async function per path prefix, streamed both ways."""
+"""Requests that the server itself answers (blobs, pages): an async function per path prefix, streamed both ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP edge: one port for gRPC and HTTP, connections, timers, drain. The only place that turns errors into HTTP."""
+"""The HTTP edge: one port for gRPC and HTTP, who answers a request, timers, drain."""
 
 from __future__ import annotations
 

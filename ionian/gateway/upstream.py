@@ -1,7 +1,7 @@
 """Connections to containers: one exchange at a time each, kept and used again.
 
 An ``Upstream`` owns its slot from ``send`` until the container says DONE or the connection ends: exactly one release,
-also when the client went away long before.
+also when the client went away long before. A container that keeps it long after the request's time is replaced.
 """
 
 from __future__ import annotations

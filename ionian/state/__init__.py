@@ -1,1 +1,1 @@
-"""Rows: plain functions over a transaction. Mirrors ``api/`` name for name. Knows model, errors and config only."""
+"""Rows: plain functions over a transaction, a module per kind of row. Knows model, errors and config only."""
