@@ -10,11 +10,12 @@ Blocks = dict[str, list[dict[str, Any]]]
 
 
 def interleave(names: list[str], rounds: int, block: Callable[[str], dict[str, Any]]) -> Blocks:
-    """One block of each side per round; each round begins with another side."""
+    """One block of each side per round. Each round begins with another side, every second goes backwards."""
     blocks: Blocks = {name: [] for name in names}
     for turn in range(rounds):
         at = turn % len(names)
-        for name in names[at:] + names[:at]:
+        order = names[at:] + names[:at]
+        for name in order if turn % 2 else reversed(order):
             blocks[name].append(block(name))
     return blocks
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from bench.calls.processes import Used
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / ".bench" / "calls"
 TOKEN = ["ak-floor", "as-floor"]
+GLANCE_S, SETTLE_S = 0.05, 3.0  # seconds between two looks, and until a side that never rests is left alone
+QUIET = 0.1  # of a core
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,21 @@ class Bench:
         line = self._client.stdout.readline()
         if not line:
             raise SystemExit(f"the client failed at {do} to {to}")
-        after = self._used(to)
+        after = self._settled(to)
         parts = {part: after[part] - before.get(part, Used()) for part in after}
         used = {part: {"cpu_s": spent.cpu_s, "wakes": spent.wakes} for part, spent in parts.items()}
         return {**json.loads(line), "used": used}
+
+    def _settled(self, to: str) -> dict[str, Used]:
+        """What everybody has used once the side rests: its last work is not to burden its neighbour."""
+        until, before = time.monotonic() + SETTLE_S, self._used(to)
+        while True:
+            time.sleep(GLANCE_S)
+            after = self._used(to)
+            spent = sum(after[part].cpu_s - before.get(part, Used()).cpu_s for part in after)
+            if spent < QUIET * GLANCE_S or time.monotonic() > until:
+                return after
+            before = after
 
     def _used(self, to: str) -> dict[str, Used]:
         return {"client": processes.used(self._client.pid), **self.sides[to].used()}
