@@ -14,7 +14,7 @@ from ionian.config import Config
 from ionian.dispatch.dispatch import Dispatch
 from ionian.dispatch.failures import ContainerLost, StartFailed
 from ionian.dispatch.ledger import AGAIN_S
-from ionian.dispatch.slot import Container
+from ionian.dispatch.slot import Slot
 from ionian.engines.engine import ContainerExited, LogsWritten, WorkerLost
 from ionian.engines.local import LocalEngine
 from ionian.errors import IonianError, NotFound, ResourceExhausted, Unavailable
@@ -23,6 +23,7 @@ from ionian.model import (
     ContainerKind,
     ContainerSpec,
     FunctionSpec,
+    InputRef,
     JournalEntries,
     Journalled,
     OpenInput,
@@ -76,6 +77,16 @@ class Server:
 
     def submit(self, inputs: list[OpenInput]) -> None:
         self.dispatch.submit(inputs)
+
+    def is_live(self, function_id: str) -> bool:
+        pool = self.dispatch.pools.get(function_id)
+        return pool is not None and not pool.retired
+
+    def reserve(self, function_id: str) -> Slot | None:
+        return self.dispatch.reserve(function_id)
+
+    def start(self, slot: Slot, opened: OpenInput, ref: InputRef) -> None:
+        self.dispatch.start(slot, opened, ref)
 
     def cancel(self, call_id: str, terminate_containers: bool) -> None:
         self.dispatch.calls.cancel(call_id, terminate_containers)
@@ -323,30 +334,13 @@ class Server:
 
     async def adopt(self) -> None:
         """Take over the containers a previous server left; end those nobody needs. Then run what it had accepted."""
-        alive, found = [], await self.engine.running()
+        self.scheduler.paused = True  # until then a container that lives would be started once more
+        found = await self.engine.running()
         await self.sandboxes.adopt(found)
-        for running in found:
-            if running.container_id in self.sandboxes.running:
-                continue
-            pool = self.dispatch.pools.get(running.function_id)
-            if pool is None or pool.retired:  # one of an older version finishes what it has: the planner drains it
-                await self.engine.stop(running.container_id, GRACE_S)
-                continue
-            container = Container(
-                running.container_id,
-                running.function_id,
-                running.spec_key,
-                running.socket,
-                pool.spec.scaling.max_concurrent_inputs,
-                running.started_at,
-            )
-            container.taken = pool.spec.max_inputs  # what it took before is not known: no more
-            self.dispatch.started(container)
-            alive.append(container)
-        names = frozenset(container.container_id for container in alive)
-        self.dispatch.calls.restore(await self.database.read(calls.open_inputs), names)
-        for container in alive:
-            await self.dispatch.connect(container)
+        functions_of = [c for c in found if c.container_id not in self.sandboxes.running]
+        await self.scheduler.adopt(functions_of, await self.database.read(calls.open_inputs))
+        self.scheduler.paused = False
+        self.dispatch.demand.set()
 
     async def engine_events(self) -> None:
         """Follow the engine. A lost worker is started again; it finds its containers, we take them over."""

@@ -9,7 +9,7 @@ from google.protobuf.empty_pb2 import Empty
 from ionian import wire
 from ionian.api.context import Context
 from ionian.errors import FailedPrecondition, InvalidRequest, Unimplemented
-from ionian.model import OpenInput, Status
+from ionian.model import InputRef, OpenInput, Status
 from ionian.state import apps, blobs, calls, functions
 from ionian.state.calls import NewInput
 from ionian.state.database import Row, Tx
@@ -27,9 +27,12 @@ CANCELLED = "the function call was cancelled"
 async def FunctionMap(ctx: Context, request: api_pb2.FunctionMapRequest) -> api_pb2.FunctionMapResponse:
     """A new call, with its first inputs."""
     news = await _news(ctx, request.pipelined_inputs)
+    slot = ctx.services.reserve(request.function_id) if len(news) == 1 else None
+    live = ctx.services.is_live(request.function_id)
 
     def accept(tx: Tx) -> tuple[str, list[tuple[int, str]], list[OpenInput]]:
-        _check_callable(tx, request.function_id)
+        if not live:
+            _check_callable(tx, request.function_id)
         call_id, _ = calls.create(
             tx,
             request.function_id,
@@ -39,10 +42,19 @@ async def FunctionMap(ctx: Context, request: api_pb2.FunctionMapRequest) -> api_
             ctx.caller.request_key,
             ctx.now,
         )
-        return call_id, *calls.accept(tx, call_id, news, ctx.now)
+        return call_id, *calls.accept(tx, call_id, news, ctx.now, slot.container_id if slot else "")
 
-    call_id, ids, fresh = await ctx.database.write(accept)
-    if fresh:
+    try:
+        call_id, ids, fresh = await ctx.database.write(accept)
+    except BaseException:
+        if slot is not None:
+            slot.release()
+        raise
+    if slot is not None and fresh:
+        ctx.services.start(slot, fresh[0], _ref(fresh[0], news[0]))
+    else:
+        if slot is not None:
+            slot.release()  # the same request came before
         ctx.services.submit(fresh)
     # The policy stays here: all retries are the server's (sync_client_retries_enabled is false, see docs/adr/0010).
     return api_pb2.FunctionMapResponse(
@@ -51,6 +63,10 @@ async def FunctionMap(ctx: Context, request: api_pb2.FunctionMapRequest) -> api_
         function_call_jwt=call_id,
         max_inputs_outstanding=MAX_OUTSTANDING,
     )
+
+
+def _ref(opened: OpenInput, new: NewInput) -> InputRef:
+    return InputRef(opened.input_id, opened.call_id, new.method, new.data_format, new.args, new.args_blob)
 
 
 def _check_callable(tx: Tx, function_id: str) -> None:

@@ -12,8 +12,9 @@ from ionian.api.flows import Flows
 from ionian.api.known import KnownTokens
 from ionian.blobs.store import BlobStore
 from ionian.config import Config
+from ionian.dispatch.slot import Slot
 from ionian.engines.engine import Execs
-from ionian.model import FunctionSpec, OpenInput, RunningContainer, Status
+from ionian.model import FunctionSpec, InputRef, OpenInput, RunningContainer, Status
 from ionian.state.database import Database
 from ionian.state.watch import Watch
 
@@ -44,6 +45,15 @@ class Services(Protocol):
 
     def submit(self, inputs: list[OpenInput]) -> None:
         """Inputs are journalled: run them. Their outputs go through ``state.calls.record_output``."""
+
+    def is_live(self, function_id: str) -> bool:
+        """Whether inputs of this function can run now."""
+
+    def reserve(self, function_id: str) -> Slot | None:
+        """A free slot, for an input that will be accepted and claimed in one commit; then ``start``, or release it."""
+
+    def start(self, slot: Slot, opened: OpenInput, ref: InputRef) -> None:
+        """Run an input whose claim for this slot is committed."""
 
     def cancel(self, call_id: str, terminate_containers: bool) -> None:
         """The open inputs of this call have ended as terminated: drop the queued ones, stop the running ones."""

@@ -90,6 +90,10 @@ class Calls:
         self.ledger = Ledger(journal, self.submit, self._claimed)
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def working(self) -> Iterable[Running]:
+        """Everything that holds a slot."""
+        return self.running.values()
+
     # -- in
 
     def submit(self, inputs: Iterable[OpenInput]) -> None:
@@ -153,6 +157,12 @@ class Calls:
         self.submit(replace(opened, container_id="") for opened in given.values())
 
     # -- on the way
+
+    def start(self, slot: Slot, pool: Pool, opened: OpenInput, ref: InputRef) -> None:
+        """Run an input that was accepted and claimed in one commit, for a slot that was free at once."""
+        running = Running(opened, slot, pool)
+        self.running[opened.input_id] = running
+        self._claimed([running], [ref])
 
     def begin(self, waiter: InputWaiter, slot: Slot) -> None:
         """An input has a slot: claim it for the slot's container."""

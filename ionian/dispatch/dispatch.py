@@ -19,7 +19,7 @@ from ionian.dispatch.pool import Later, Pool, by_loop
 from ionian.dispatch.records import reported
 from ionian.dispatch.slot import Container, Slot
 from ionian.errors import DeadlineExceeded, IonianError, NotFound, ResourceExhausted
-from ionian.model import ContainerState, FunctionSpec, OpenInput, Snapshot, Status
+from ionian.model import ContainerState, FunctionSpec, InputRef, OpenInput, Snapshot, Status
 
 LAST_WORDS_S = 1.0  # seconds that the rest of an ended container's link may take to arrive
 LINGER_S = 5.0  # seconds a program may take to end after it has closed its link
@@ -141,6 +141,15 @@ class Dispatch:
     def submit(self, inputs: list[OpenInput]) -> None:
         """Queue accepted inputs. Those of a function that is gone end at once, in a named error."""
         self.calls.submit(inputs)
+
+    def reserve(self, function_id: str) -> Slot | None:
+        """A free slot for an input that is about to be accepted; a function that batches has none to give."""
+        pool = self.pools.get(function_id)
+        return pool.try_acquire() if pool is not None and not pool.retired and pool.spec.batching is None else None
+
+    def start(self, slot: Slot, opened: OpenInput, ref: InputRef) -> None:
+        """Run an input on the slot reserved for it; its claim is committed."""
+        self.calls.start(slot, self.pools[opened.function_id], opened, ref)
 
     # -- containers
 

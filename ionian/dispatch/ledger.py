@@ -38,6 +38,11 @@ class Ledger:
         self._claims: list[Running] = []
         self._decided = asyncio.Event()
 
+    @property
+    def waits(self) -> bool:
+        """Something is decided and not yet written."""
+        return bool(self._ends or self._again or self._claims)
+
     def end(self, record: OutputRecord, link: ControlLink | None = None) -> None:
         """An input has ended. ``link``: who reported it and waits for the acknowledgement."""
         self._ends.append((record, link))

@@ -57,9 +57,12 @@ def get(tx: Tx, call_id: str) -> Row:
 
 
 def accept(
-    tx: Tx, call_id: str, inputs: Sequence[NewInput], now: float
+    tx: Tx, call_id: str, inputs: Sequence[NewInput], now: float, container_id: str = ""
 ) -> tuple[list[tuple[int, str]], list[OpenInput]]:
-    """Journal inputs. Returns position and id of each, and those to dispatch: a repeated request adds nothing."""
+    """Journal inputs. Returns position and id of each, and those to dispatch: a repeated request adds nothing.
+
+    ``container_id``: who has a slot for them already, which makes it their claim.
+    """
     if not inputs:
         get(tx, call_id)
         return [], []
@@ -77,12 +80,12 @@ def accept(
     for new in inputs:
         if new.position not in ids:
             input_id = ids[new.position] = new_id("in")
-            fresh.append(OpenInput(input_id, call_id, function_id))
+            fresh.append(OpenInput(input_id, call_id, function_id, container_id=container_id))
             given = (new.position, new.method, new.data_format, new.args, new.args_blob)
-            values.append((input_id, call_id, function_id, *given, now))
+            values.append((input_id, call_id, function_id, *given, now, container_id))
     tx.many(
         "INSERT INTO inputs (input_id, call_id, function_id, position, method, data_format, args, args_blob, "
-        "attempt, finished, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?)",
+        "attempt, finished, created_at, container_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
         values,
     )
     if fresh:

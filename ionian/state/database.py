@@ -91,6 +91,29 @@ class _Write:
     done: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
+    settled: bool = False
+
+    async def outcome(self) -> Any:
+        """Its result, or what it raised.
+
+        Whoever waits and is cancelled meanwhile gets both: first the result, so that what must follow a commit at once
+        does follow it, then the cancellation, where it next waits.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        cancelled = False
+        while not self.settled:
+            try:
+                await self.done
+            except asyncio.CancelledError:
+                cancelled = True
+                task.uncancel()
+                self.done = asyncio.get_running_loop().create_future()
+        if cancelled:
+            task.cancel()
+        if self.error is not None:
+            raise self.error
+        return self.result
 
 
 class SqliteDatabase:
@@ -125,12 +148,13 @@ class SqliteDatabase:
 
     async def write(self, function: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-        self._group.append(_Write(lambda tx: function(tx, *args, **kwargs), done))
+        write = _Write(lambda tx: function(tx, *args, **kwargs), loop.create_future())
+        self._group.append(write)
         if not self._busy:
             self._busy = True
             loop.call_soon(self._flush)
-        return await done
+        result: T = await write.outcome()
+        return result
 
     def _flush(self) -> None:
         """Run and commit what waits."""
@@ -181,12 +205,10 @@ class SqliteDatabase:
             self._connection.execute("ROLLBACK")
         for write in group:
             failure = error or write.error
-            if write.done.done():
-                continue  # its caller was cancelled; the row is written all the same
-            if failure is not None:
-                write.done.set_exception(self._named(failure))
-            else:
-                write.done.set_result(write.result)
+            write.error = None if failure is None else self._named(failure)
+            write.settled = True
+            if not write.done.done():
+                write.done.set_result(None)
         self._busy = bool(self._group)
         if self._busy:
             asyncio.get_running_loop().call_soon(self._flush)

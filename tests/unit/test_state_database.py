@@ -19,6 +19,10 @@ def _put(tx: Tx, size: int) -> None:
     tx.execute("INSERT INTO things (data) VALUES (?)", b"x" * size)
 
 
+def _number(tx: Tx, number: int) -> None:
+    tx.execute("INSERT INTO t VALUES (?)", number)
+
+
 def _count(tx: Tx) -> Row:
     row = tx.one("SELECT COUNT(*) AS n FROM things")
     assert row is not None
@@ -141,25 +145,38 @@ async def test_what_was_answered_is_in_the_file(tmp_path: Path, level: str) -> N
     try:
         await database.write(lambda tx: tx.execute("CREATE TABLE t (n BIGINT PRIMARY KEY)"))
         for first in range(0, 30, 3):
-            insert = [
-                database.write(lambda tx, n=n: tx.execute("INSERT INTO t VALUES (?)", n))
-                for n in range(first, first + 3)
-            ]
-            await asyncio.gather(*insert)
+            await asyncio.gather(*(database.write(_number, n) for n in range(first, first + 3)))
             with contextlib.closing(sqlite3.connect(tmp_path / "d.db")) as other:
                 assert other.execute("SELECT COUNT(*) FROM t").fetchone() == (first + 3,)
     finally:
         database.close()
 
 
-async def test_a_writer_that_goes_away_undoes_nothing(tmp_path: Path) -> None:
+async def test_a_cancelled_writer_does_what_follows_its_commit_before_it_ends(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "d.db")
+    followed: list[int] = []
+
+    async def writer() -> None:
+        followed.append(await database.write(lambda tx: tx.execute("INSERT INTO t VALUES (1)")))
+        await asyncio.sleep(60)
+        raise AssertionError("never comes here")
+
     try:
         await database.write(lambda tx: tx.execute("CREATE TABLE t (n BIGINT PRIMARY KEY)"))
-        gone = asyncio.ensure_future(database.write(lambda tx: tx.execute("INSERT INTO t VALUES (1)")))
+        gone = asyncio.ensure_future(writer())
         await asyncio.sleep(0)
         gone.cancel()
-        await database.write(lambda tx: tx.execute("INSERT INTO t VALUES (2)"))
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        assert followed == [1]
+
+        async def late() -> None:
+            async with asyncio.timeout(0):
+                await database.write(lambda tx: tx.execute("INSERT INTO t VALUES (2)"))
+                await asyncio.sleep(60)
+
+        with pytest.raises(TimeoutError):
+            await late()
         rows = await database.read(lambda tx: tx.all("SELECT n FROM t ORDER BY n"))
         assert [row["n"] for row in rows] == [1, 2]
     finally:

@@ -28,6 +28,7 @@ from ionian.blobs.files import FileBlobStore
 from ionian.config import Config
 from ionian.errors import IonianError, NotFound
 from ionian.logs import STDOUT, Record, Writer
+from ionian.dispatch.slot import Slot
 from ionian.model import FunctionSpec, InputRef, JournalEntries, OpenInput, OutputRecord, RunningContainer, Status
 from ionian.state import calls, functions, images, labels, passes, sandboxes, tokens
 from ionian.state.database import SqliteDatabase
@@ -117,6 +118,15 @@ class Played:
 
     def cancel(self, call_id: str, terminate_containers: bool) -> None:
         self.cancelled.append(call_id)
+
+    def is_live(self, function_id: str) -> bool:
+        return False
+
+    def reserve(self, function_id: str) -> None:
+        return None
+
+    def start(self, slot: Slot, opened: OpenInput, ref: InputRef) -> None:
+        raise AssertionError("nothing is reserved here")
 
     def taken(self, call_id: str, items: int) -> None:
         pass
