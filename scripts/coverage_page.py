@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ionian import wire
-from ionian.api.modules import MODULES
+from ionian.api.modules import MODULES, ROUTER_MODULES
 from ionian.api.servicer import functions_of, wanted_for
 
 ROOT = Path(__file__).parents[1]
@@ -71,7 +71,18 @@ def render() -> str:
         rows.append([name, answers[name], *(every[name].get(client, "") for client in clients), what])
     table = [f"| {' | '.join(row)} |" for row in rows]
     total = f"{len(built)} of {len(protocol)} RPCs of the protocol are built."
-    return HEAD + "\n".join([total, "", *sums(facts, answers, clients), "", *table]) + "\n"
+    return HEAD + "\n".join([total, "", *sums(facts, answers, clients), "", *table, "", *router()]) + "\n"
+
+
+def router() -> list[str]:
+    """The second service on the port, which clients since 1.5 use for commands in containers."""
+    built, every = functions_of(ROUTER_MODULES, wire.router_rpcs), sorted(rpc.name for rpc in wire.router_rpcs())
+    lines = ["## The command router", "", f"Of clients since 1.5. {len(built)} of {len(every)} RPCs are built.", ""]
+    lines += ["| RPC | server | what |", "| --- | --- | --- |"]
+    for name in sorted(every, key=lambda name: (name not in built, name)):
+        what = (inspect.getdoc(built[name]) or "").split("\n")[0] if name in built else ""
+        lines.append(f"| {name} | {answer(name, built, {*every})} | {what} |")
+    return lines
 
 
 def main() -> int:
