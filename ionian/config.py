@@ -35,6 +35,7 @@ DOCS = {
     "queue_wait_s": "How long an HTTP request waits for a free container before 503.",
     "max_queued": "HTTP requests that may wait per function before 429.",
     "log_segment_bytes": "Size at which a log segment is closed and the next one begins.",
+    "log_retention_s": "How long the logs of an app are kept after it stopped, and of a build after it ended.",
     "result_retention_s": "How long results of calls are kept.",
     "crash_requeue": "Run an input again whose container was lost, with backoff, whatever its retries say (yes or no).",
     "synchronous": "SQLite synchronous level: NORMAL survives kill -9, FULL survives power loss.",
@@ -66,6 +67,7 @@ class Config:
     queue_wait_s: float = 300.0
     max_queued: int = 10_000
     log_segment_bytes: int = 16 * 1024**2
+    log_retention_s: int = 7 * 24 * 3600
     result_retention_s: int = 7 * 24 * 3600
     crash_requeue: str = "no"
     synchronous: str = "NORMAL"

@@ -36,12 +36,13 @@ from ionian.engines.local import LocalEngine
 from ionian.errors import FailedPrecondition, IonianError
 from ionian.gateway.router import Router
 from ionian.gateway.server import Gateway
+from ionian.images import pruning
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
 from ionian.scheduler.sandboxes import Sandboxes
 from ionian.services import Server
 from ionian.state import apps as app_rows
-from ionian.state import blobs, calls, passes, sandboxes, tokens
+from ionian.state import blobs, calls, functions, images, passes, sandboxes, tokens
 from ionian.state.database import SqliteDatabase
 from ionian.state.migrate import migrate
 from ionian.state.watch import Watch
@@ -76,6 +77,29 @@ def cleanup(config: Config) -> None:
         uvloop.run(end())
         (config.run / "server.json").unlink(missing_ok=True)
         _leave(config)
+
+
+def prune(config: Config, recent_s: float, *, cache: bool) -> tuple[int, int]:
+    """Remove layers and mounts that no live function and no image built in the last ``recent_s`` seconds has.
+
+    Returns how many, and their bytes. Raises FailedPrecondition while a server runs on the home.
+    """
+
+    async def needed() -> tuple[frozenset[str], frozenset[str]]:
+        database = SqliteDatabase(config.database, config.synchronous)
+        try:
+            await migrate(database)
+            specs = await database.read(functions.live)
+            layers = await database.read(images.recent_layers, time.time() - recent_s)
+        finally:
+            database.close()
+        layers |= {layer for spec in specs for layer in spec.layers}
+        return frozenset(layers), frozenset(mount.digest for spec in specs for mount in spec.mounts)
+
+    _directories(config)
+    cleanup(config)
+    with _lock(config):
+        return pruning.prune(config, *uvloop.run(needed()), cache=cache)
 
 
 def _leave(config: Config) -> None:
@@ -255,8 +279,17 @@ async def _housekeeping(context: Context) -> None:
             await context.database.write(calls.expire, context.now - context.config.result_retention_s)
             await context.database.write(blobs.expire, context.now)
             await context.database.write(sandboxes.expire, context.now - context.config.result_retention_s)
+            await _forget_logs(context)
         except IonianError as error:
             log.warning("housekeeping is put off: %s", error)
+
+
+async def _forget_logs(context: Context) -> None:
+    """Remove the logs of apps that stopped, and of builds that ended, longer ago than they are kept."""
+    before = context.now - context.config.log_retention_s
+    ended = await context.database.read(app_rows.ended, before) | await context.database.read(images.ended, before)
+    for name in ended.intersection(os.listdir(context.config.logs)):
+        await asyncio.to_thread(shutil.rmtree, context.config.logs / name, ignore_errors=True)
 
 
 def _broken(task: asyncio.Task[None]) -> None:
@@ -280,7 +313,6 @@ def _announce(server: Server) -> None:
     config, info = server.config, server.engine.info
     content = {
         "pid": os.getpid(),
-        "worker_pid": info.pid,
         "host": config.host,
         "port": server.port,
         "url": server.base_url,

@@ -9,5 +9,6 @@ VERBS = {
     "logs": "show what an app printed (-f follows)",
     "approve": "approve a `modal token new` that waits, by the code it shows",
     "doctor": "check this machine: what would not work, and how to mend it",
+    "prune": "remove image layers that no live app needs (while the server is stopped)",
     "demo": "train, deploy and call the iris example, step by step",
 }

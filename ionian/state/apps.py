@@ -205,6 +205,12 @@ def disconnect(tx: Tx, app_id: str, now: float) -> bool:
     return ends and stop(tx, app_id, "", now)
 
 
+def ended(tx: Tx, before: float) -> set[str]:
+    """Apps that stopped before a time (unix seconds)."""
+    rows = tx.all("SELECT app_id FROM apps WHERE state = ? AND stopped_at < ?", STOPPED, before)
+    return {row["app_id"] for row in rows}
+
+
 def lost(tx: Tx, before: float) -> list[str]:
     """Apps that live no longer than their client, or detached only as long as they have work, and have outlived both.
 

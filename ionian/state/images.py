@@ -182,6 +182,18 @@ def built_layers(tx: Tx) -> dict[str, tuple[str, ...]]:
     return {row["image_id"]: tuple(json.loads(row["layers"])) for row in rows}
 
 
+def recent_layers(tx: Tx, since: float) -> set[str]:
+    """The layers of every image that was built since then (unix seconds)."""
+    rows = tx.all("SELECT layers FROM images WHERE status = ? AND finished_at >= ?", BUILT, since)
+    return {layer for row in rows for layer in json.loads(row["layers"])}
+
+
+def ended(tx: Tx, before: float) -> set[str]:
+    """Images whose build ended before a time (unix seconds)."""
+    rows = tx.all("SELECT image_id FROM images WHERE status IN (?, ?) AND finished_at < ?", BUILT, FAILED, before)
+    return {row["image_id"] for row in rows}
+
+
 def fail(tx: Tx, image_id: str, error: str, now: float) -> None:
     """The build failed; ``error`` holds the failing command and its last lines."""
     tx.execute(

@@ -21,7 +21,7 @@ import json, sys, modal
 app, name, arguments = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 try:
     print("RESULT " + json.dumps(modal.Function.from_name(app, name).remote(*arguments)))
-except Exception as error:
+except BaseException as error:
     print("RAISED " + json.dumps([type(error).__name__, str(error)]))
 """
 
