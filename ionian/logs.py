@@ -8,12 +8,14 @@ is never returned; a new writer begins a new segment.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST_RECORD = 1024**2  # bytes, and more than a line of output can have
 STDOUT, STDERR, SYSTEM = 1, 2, 3  # the client's FileDescriptor numbers: stdout, stderr, info
 TERMINAL = 16  # not output: somebody is wanted at a container's terminal (``opened``), or no more (``closed``)
@@ -57,17 +59,44 @@ class Writer:
         self._file: BinaryIO | None = None
         self._size = 0
         self._newest = 0
+        self._lost = 0  # records for which there was no room
 
     def append(self, records: list[Record]) -> None:
         if not records:
             return
         if self._file is None or self._size >= self._segment_bytes:
-            self._open(records[0].time_ns)
+            try:
+                self._open(records[0].time_ns)
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+                self._lost += len(records)
+                return
+        notice = [self._notice(records[0])] if self._lost else []
+        if self._write(b"".join(_encode(record) for record in [*notice, *records])):
+            self._newest = max(self._newest, *(record.time_ns for record in records))
+            self._lost = 0
+        else:
+            self._lost += len(records)
+
+    def _write(self, data: bytes) -> bool:
+        """All of it, or nothing where the disk is full."""
         assert self._file is not None
-        data = b"".join(_encode(record) for record in records)
-        self._file.write(data)
-        self._size += len(data)
-        self._newest = max(self._newest, *(record.time_ns for record in records))
+        try:
+            whole = self._file.write(data) == len(data)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            whole = False
+        if whole:
+            self._size += len(data)
+        else:
+            self._file.truncate(self._size)
+        return whole
+
+    def _notice(self, after: Record) -> Record:
+        text = f"{self._lost} lines of output were not kept: there was no room on the disk\n"
+        return Record(after.time_ns, after.container_id, after.function_id, SYSTEM, text)
 
     def _open(self, time_ns: int) -> None:
         self.close()

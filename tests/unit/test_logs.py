@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ionian import logs
 from ionian.logs import Cursor, Record, Writer
+from tests.disk import files_up_to
 
 
 def write(directory: Path, segment_bytes: int, records: list[Record]) -> None:
@@ -43,6 +44,21 @@ def test_limit_and_resume(tmp_path: Path) -> None:
             break
         seen += [r.text for r in found]
     assert seen == [f"line {n}\n" for n in range(20)]
+
+
+def test_what_a_full_disk_does_not_take_is_counted(tmp_path: Path) -> None:
+    writer = logs.Writer(tmp_path, 10_000_000)
+    writer.append([record(0)])
+    size = (tmp_path / logs.segments(tmp_path)[0]).stat().st_size
+    with files_up_to(size + 10):
+        writer.append([record(1)])  # fits in part
+        writer.append([record(2), record(3)])
+    writer.append([record(4)])
+    writer.append([record(5)])
+    writer.close()
+    texts = [found.text for found in logs.read(tmp_path, logs.Cursor())[0]]
+    notice = "3 lines of output were not kept: there was no room on the disk\n"
+    assert texts == ["line 0\n", notice, "line 4\n", "line 5\n"]
 
 
 def test_tail_and_since(tmp_path: Path) -> None:
