@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.machine import Client, Machine, until
+from tests.e2e.machine import Client, Machine
 
 _WEB = """
 import modal
@@ -99,21 +99,6 @@ def test_unknown_package(server: Machine, new_client: Client, tmp_path: Path) ->
     said = _deploy(server, new_client, tmp_path, "unknown-package", packages=f', "{package}"', code=1)
     assert package in said
     assert "pip install" in said  # the step that failed
-
-
-def test_a_container_that_hangs_while_it_loads(server: Machine, new_client: Client, tmp_path: Path) -> None:
-    top = "if not modal.is_local():\n    import time; time.sleep(3600)\n"
-    _deploy(server, new_client, tmp_path, "hangs", top=top, options=", startup_timeout=2, max_containers=1", code=0)
-    assert server.get("hangs", "answer").status in (500, 502, 503, 504)
-    server.modal(new_client, "app", "stop", "--yes", "hangs")
-
-
-def test_a_container_that_ends_while_it_works(holding: Machine) -> None:
-    answer = holding.get("holding", "ends")
-    assert answer.status in (500, 502)
-    assert "about to end" in holding.cli("logs", "holding", "-n", "0")
-    until(lambda: "ended with code 3" in holding.cli("logs", "holding", "-n", "0"), "its end in the logs", 10)
-    assert holding.get("holding", "brief").status == 200
 
 
 def test_port_taken(machine: Machine) -> None:
