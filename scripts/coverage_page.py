@@ -61,7 +61,7 @@ def render() -> str:
     """The whole page."""
     facts: Facts = json.loads(FACTS.read_text())
     built, protocol = functions_of(MODULES), {rpc.name for rpc in wire.rpcs()}
-    clients = list(max(facts.values(), key=len))
+    clients = max((list(row) for row in facts.values()), key=len)
     every = {**facts, **{name: {} for name in protocol - facts.keys()}}
     answers = {name: answer(name, built, protocol) for name in every}
     heads = ["RPC", "server", *clients, "what"]
