@@ -34,6 +34,7 @@ DOCS = {
     "keep_alive_s": "How long an idle client connection stays open.",
     "queue_wait_s": "How long an HTTP request waits for a free container before 503.",
     "max_queued": "HTTP requests that may wait per function before 429.",
+    "max_queued_inputs": "Inputs of calls that may wait per function before RESOURCE_EXHAUSTED; maps then wait.",
     "log_segment_bytes": "Size at which a log segment is closed and the next one begins.",
     "log_retention_s": "How long the logs of an app are kept after it stopped, and of a build after it ended.",
     "result_retention_s": "How long results of calls are kept.",
@@ -66,6 +67,7 @@ class Config:
     keep_alive_s: float = 75.0
     queue_wait_s: float = 300.0
     max_queued: int = 10_000
+    max_queued_inputs: int = 1_000_000
     log_segment_bytes: int = 16 * 1024**2
     log_retention_s: int = 7 * 24 * 3600
     result_retention_s: int = 7 * 24 * 3600

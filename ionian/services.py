@@ -78,6 +78,10 @@ class Server:
     def submit(self, inputs: list[OpenInput]) -> None:
         self.dispatch.submit(inputs)
 
+    def queued(self, function_id: str) -> int:
+        pool = self.dispatch.pools.get(function_id)
+        return len(pool.waiting) if pool is not None else 0
+
     def is_live(self, function_id: str) -> bool:
         pool = self.dispatch.pools.get(function_id)
         return pool is not None and not pool.retired
@@ -262,7 +266,7 @@ class Server:
             for pool in self.dispatch.pools.values()
             for c in pool.containers.values()
         ]
-        return {"apps": list(by_app.values()), "containers": containers}
+        return {"apps": list(by_app.values()), "containers": containers + self.sandboxes.described()}
 
     # -- what dispatch and scheduler need
 

@@ -8,7 +8,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from ionian import wire
 from ionian.api.context import Context
-from ionian.errors import FailedPrecondition, InvalidRequest, Unimplemented
+from ionian.errors import FailedPrecondition, InvalidRequest, ResourceExhausted, Unimplemented
 from ionian.model import InputRef, OpenInput, Status
 from ionian.state import apps, blobs, calls, functions
 from ionian.state.calls import NewInput
@@ -26,6 +26,7 @@ CANCELLED = "the function call was cancelled"
 
 async def FunctionMap(ctx: Context, request: api_pb2.FunctionMapRequest) -> api_pb2.FunctionMapResponse:
     """A new call, with its first inputs."""
+    _check_room(ctx, request.function_id, len(request.pipelined_inputs))
     news = await _news(ctx, request.pipelined_inputs)
     slot = ctx.services.reserve(request.function_id) if len(news) == 1 else None
     live = ctx.services.is_live(request.function_id)
@@ -65,6 +66,15 @@ async def FunctionMap(ctx: Context, request: api_pb2.FunctionMapRequest) -> api_
     )
 
 
+def _check_room(ctx: Context, function_id: str, inputs: int) -> None:
+    """Raises ResourceExhausted; clients try again where the user cannot lose count (maps), others report it."""
+    waiting, most = ctx.services.queued(function_id), ctx.config.max_queued_inputs
+    if waiting + inputs > most:
+        raise ResourceExhausted(
+            f"{waiting} inputs wait for {function_id} already, and max_queued_inputs is {most}; try again later"
+        )
+
+
 def _ref(opened: OpenInput, new: NewInput) -> InputRef:
     return InputRef(opened.input_id, opened.call_id, new.method, new.data_format, new.args, new.args_blob)
 
@@ -98,6 +108,7 @@ async def FunctionPutInputs(
     ctx: Context, request: api_pb2.FunctionPutInputsRequest
 ) -> api_pb2.FunctionPutInputsResponse:
     """More inputs of a call."""
+    _check_room(ctx, request.function_id, len(request.inputs))
     news = await _news(ctx, request.inputs)
     ids, fresh = await ctx.database.write(calls.accept, request.function_call_id, news, ctx.now)
     if fresh:

@@ -46,6 +46,9 @@ class Services(Protocol):
     def submit(self, inputs: list[OpenInput]) -> None:
         """Inputs are journalled: run them. Their outputs go through ``state.calls.record_output``."""
 
+    def queued(self, function_id: str) -> int:
+        """Inputs of this function that wait for a container."""
+
     def is_live(self, function_id: str) -> bool:
         """Whether inputs of this function can run now."""
 

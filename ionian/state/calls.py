@@ -13,6 +13,8 @@ from ionian.errors import FailedPrecondition, NotFound
 from ionian.model import InputRef, JournalEntries, Journalled, OpenInput, OutputRecord, Status, new_id
 from ionian.state.database import Row, Tx
 
+ANSWER_BYTES = 16 * 1024 * 1024  # of results in one answer
+
 
 @dataclass(frozen=True, slots=True)
 class NewInput:
@@ -216,8 +218,25 @@ def outputs(
     if between is not None:
         sql += " AND position BETWEEN ? AND ?"
         params += between
+    if between is None:  # a reader of many: as many as fit into one answer
+        last = _fitting(
+            tx.all(sql.replace("*", "entry, LENGTH(data) AS size") + " ORDER BY entry LIMIT ?", *params, limit)
+        )
+        sql += " AND entry <= ?"
+        params.append(last)
     rows = tx.all(sql + " ORDER BY entry LIMIT ?", *params, limit)
     return rows, int(call["accepted"] - call["ended"])
+
+
+def _fitting(rows: list[Row]) -> int:
+    """The last entry of as many outputs as belong into one answer; always one at least. 0 without any."""
+    last = total = 0
+    for row in rows:
+        total += row["size"]
+        if last and total > ANSWER_BYTES:
+            break
+        last = row["entry"]
+    return last
 
 
 def counts(tx: Tx, call_id: str) -> tuple[int, dict[int, int]]:

@@ -138,3 +138,18 @@ async def test_only_finished_old_calls_expire(database: SqliteDatabase) -> None:
         await database.read(calls.get, done)
     assert (await database.read(calls.get, still_open))["call_id"] == still_open
     assert await database.read(lambda tx: tx.all("SELECT * FROM items")) == []
+
+
+async def test_one_answer_carries_no_more_than_fits(database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "ANSWER_BYTES", 10)
+    call_id, ids = await database.write(_call, 4)
+    for input_id, size in zip(ids, (4, 5, 30, 2), strict=True):
+        await database.write(calls.record_output, _output(call_id, input_id, b"x" * size))
+    seen, sizes = 0, []
+    while True:
+        rows, _ = await database.read(calls.outputs, call_id, seen, 10)
+        if not rows:
+            break
+        sizes.append([len(row["data"]) for row in rows])
+        seen = rows[-1]["entry"]
+    assert sizes == [[4, 5], [30], [2]]

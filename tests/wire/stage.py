@@ -119,6 +119,9 @@ class Played:
     def cancel(self, call_id: str, terminate_containers: bool) -> None:
         self.cancelled.append(call_id)
 
+    def queued(self, function_id: str) -> int:
+        return 0
+
     def is_live(self, function_id: str) -> bool:
         return False
 
