@@ -223,10 +223,11 @@ def lost(tx: Tx, before: float) -> list[str]:
 
 
 def _works(tx: Tx, app_id: str) -> bool:
-    """Whether a call to one of its functions has not ended."""
-    found = tx.one(
+    """Whether a call to one of its functions has not ended, or a sandbox of it runs."""
+    call = tx.one(
         "SELECT 1 AS one FROM inputs JOIN functions ON functions.function_id = inputs.function_id "
         "WHERE inputs.finished = 0 AND functions.app_id = ? LIMIT 1",
         app_id,
     )
-    return found is not None
+    sandbox = tx.one("SELECT 1 AS one FROM sandboxes WHERE app_id = ? AND status = 0 LIMIT 1", app_id)
+    return call is not None or sandbox is not None

@@ -9,7 +9,7 @@ import pytest
 
 from ionian.errors import AlreadyExists, FailedPrecondition, NotFound
 from ionian.model import OutputRecord, Status
-from ionian.state import apps, calls, environments, functions, images
+from ionian.state import apps, calls, environments, functions, images, sandboxes
 from ionian.state.calls import NewInput
 from ionian.state.database import SqliteDatabase, Tx
 from tests.unit.state_tables import add_function, built_image, new_app, open_tables, publish
@@ -169,6 +169,20 @@ async def test_a_detached_app_whose_client_fell_silent_goes_on_until_its_work_is
     await database.write(calls.record_output, output)
     assert await database.read(apps.lost, 0.0) == []  # its client may still call
     assert await database.read(apps.lost, 99.0) == [app_id]
+
+
+async def test_a_running_sandbox_is_work(database: SqliteDatabase) -> None:
+    def begin(tx: Tx) -> str:
+        app_id = new_app(tx, "boxes", state=apps.DETACHED)
+        settings = sandboxes.Settings(("sleep", "9"))
+        sandboxes.create(tx, "sb-1", "ta-1", app_id, built_image(tx, app_id), settings, "1.6.4", 10.0)
+        return app_id
+
+    app_id = await database.write(begin)
+    assert await database.write(apps.disconnect, app_id, 20.0) is False
+    assert await database.read(apps.lost, 0.0) == []
+    await database.write(sandboxes.finish, "sb-1", 1, 0, "", 30.0)
+    assert await database.read(apps.lost, 0.0) == [app_id]
 
 
 async def test_apps_that_lost_their_client(database: SqliteDatabase) -> None:
