@@ -32,7 +32,8 @@ def create(
 ) -> tuple[str, bool]:
     """A new call, or the one that the same request made before. Returns its id and whether it is new."""
     if request_key:
-        row = tx.one("SELECT call_id FROM calls WHERE request_key = ?", request_key)
+        # The second condition is what makes the partial index usable for a parameter.
+        row = tx.one("SELECT call_id FROM calls WHERE request_key = ? AND request_key <> ''", request_key)
         if row:
             return str(row["call_id"]), False
     call_id = new_id("fc")
@@ -278,8 +279,8 @@ def cancel(tx: Tx, call_id: str, message: str, now: float) -> int:
 def cancel_app(tx: Tx, app_id: str, message: str, now: float) -> list[str]:
     """End every open call of an app. Returns the ids of the calls."""
     rows = tx.all(
-        "SELECT DISTINCT inputs.call_id FROM inputs JOIN functions ON functions.function_id = inputs.function_id "
-        "WHERE inputs.finished = 0 AND functions.app_id = ?",
+        "SELECT DISTINCT call_id FROM inputs WHERE finished = 0 AND function_id IN "
+        "(SELECT function_id FROM functions WHERE app_id = ?)",
         app_id,
     )
     for row in rows:

@@ -9,6 +9,9 @@ written as BLOB, ``INSERT .. ON CONFLICT .. DO UPDATE``, ``RETURNING``; no rowid
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +25,11 @@ from ionian.errors import FailedPrecondition, IonianError, ResourceExhausted, Un
 P = ParamSpec("P")
 T = TypeVar("T")
 Row = dict[str, Any]
+
+_LOOK_EVERY = 64  # commits between looks at the size of the log
+_LOG_BYTES = 4 * 1024 * 1024
+_LOG_COMMITS = 4096
+log = logging.getLogger("ionian.state")
 
 
 class Tx(Protocol):
@@ -136,6 +144,9 @@ class SqliteDatabase:
         self._read_tx = _SqliteTx(self._reader)
         self._group: list[_Write] = []
         self._busy = False  # a flush is on its way, or waits for the disk
+        self._commits = 0  # since the last checkpoint
+        self._log_bytes = 0  # the log file then; it is written anew from its start, and never shrinks
+        self._checkpointing: asyncio.Future[None] | None = None
 
     def _open(self, synchronous: str) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, cached_statements=512)
@@ -144,6 +155,7 @@ class SqliteDatabase:
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA busy_timeout=5000")
+        connection.execute("PRAGMA wal_autocheckpoint=0")  # see _checkpoint
         return connection
 
     async def write(self, function: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -212,6 +224,28 @@ class SqliteDatabase:
         self._busy = bool(self._group)
         if self._busy:
             asyncio.get_running_loop().call_soon(self._flush)
+        self._commits += 1
+        if self._commits % _LOOK_EVERY == 0 and self._checkpointing is None:
+            self._checkpoint_if_long()
+
+    def _checkpoint_if_long(self) -> None:
+        """Move the log into the database in a thread: SQLite itself would do it in a commit, which then takes long."""
+        with contextlib.suppress(OSError):
+            size = os.stat(f"{self._path}-wal").st_size
+            if size - self._log_bytes < _LOG_BYTES and self._commits < _LOG_COMMITS:
+                return
+            self._commits, self._log_bytes = 0, size
+            self._checkpointing = asyncio.get_running_loop().run_in_executor(None, self._checkpoint)
+            self._checkpointing.add_done_callback(self._checkpointed)
+
+    def _checkpoint(self) -> None:
+        with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _checkpointed(self, done: asyncio.Future[None]) -> None:
+        self._checkpointing = None
+        if not done.cancelled() and done.exception() is not None:
+            log.warning("the database's log could not be moved into it: %s", done.exception())
 
     def _named(self, failure: BaseException) -> BaseException:
         try:

@@ -181,3 +181,20 @@ async def test_a_cancelled_writer_does_what_follows_its_commit_before_it_ends(tm
         assert [row["n"] for row in rows] == [1, 2]
     finally:
         database.close()
+
+
+async def test_the_log_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ionian.state.database._LOG_BYTES", 256 * 1024)
+    monkeypatch.setattr("ionian.state.database._LOOK_EVERY", 4)
+    monkeypatch.setattr("ionian.state.database._LOG_COMMITS", 8)
+    database = SqliteDatabase(tmp_path / "d.db")
+    try:
+        await database.write(lambda tx: tx.execute("CREATE TABLE things (data BLOB)"))
+        for _ in range(400):
+            await database.write(_put, 20_000)
+            if database._checkpointing is not None:
+                await database._checkpointing
+        assert (tmp_path / "d.db-wal").stat().st_size < 2 * 1024 * 1024  # 8 MiB were written
+        assert (await database.read(_count))["n"] == 400
+    finally:
+        database.close()
