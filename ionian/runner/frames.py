@@ -97,7 +97,20 @@ def split_control(payload: bytes) -> tuple[dict[str, Any], bytes]:
     (length,) = _LENGTH.unpack_from(payload)
     if 4 + length > len(payload):
         raise ProtocolError("control header longer than its frame")
-    return json.loads(payload[4 : 4 + length]), payload[4 + length :]
+    head = payload[4 : 4 + length]
+    header = json.loads(head)
+    if b"\\u" in head:
+        header = _encodable(header)
+    return header, payload[4 + length :]
+
+
+def _encodable(value: Any) -> Any:
+    """With text that UTF-8 can carry: a lone surrogate in a user's message must not stop who writes it down."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(one) for name, one in value.items()}
+    return [_encodable(one) for one in value] if isinstance(value, list) else value
 
 
 class Parser:

@@ -38,6 +38,8 @@ MODULE = """
             raise ValueError("x" * 30_000_000)
         if how == "large":
             raise Large()
+        if how == "surrogate":
+            raise ValueError("k\u00e4se \\udc80")
         if how == "interrupt":
             raise KeyboardInterrupt
         if how == "generator exit":
@@ -91,6 +93,9 @@ def test_exceptions_that_resist(start: Start, python: str) -> None:
     assert len(str(error)) == 30_000_000
     _, error = _failure(peer, "large")
     assert "the limit is" in str(error)
+    header, error = _failure(peer, "surrogate")
+    assert "käse \\udc80" in header["traceback"].encode().decode()
+    assert str(error) == "käse \udc80"
     for how, name in (("interrupt", "KeyboardInterrupt"), ("generator exit", "GeneratorExit")):
         assert type(_failure(peer, how)[1]).__name__ == name
     call(peer, "in-last", "last")
