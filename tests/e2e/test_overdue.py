@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.conftest import APPS
 from tests.e2e.machine import Client, Machine, until
 
-PATIENCE_S = 20  # less than the 30 s that a container being stopped in peace may take
+PATIENCE_S = 25  # less than the 30 s that a container being stopped in peace may take
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ image = modal.Image.debian_slim().pip_install("fastapi")
 BOOT = uuid.uuid4().hex  # names this container
 
 
-@app.function(image=image, max_containers=1, timeout=2)
+@app.function(image=image, max_containers=1, timeout=2, startup_timeout=60)
 @modal.fastapi_endpoint()
 def blocked(hang: bool = False):
     if hang:
@@ -19,7 +19,7 @@ def blocked(hang: bool = False):
     return {"boot": BOOT}
 
 
-@app.function(image=image, max_containers=1, timeout=2)
+@app.function(image=image, max_containers=1, timeout=2, startup_timeout=60)
 @modal.fastapi_endpoint()
 async def awaited(hang: bool = False):
     try:
