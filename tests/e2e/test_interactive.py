@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,25 +15,48 @@ from tests.e2e.machine import Client, Machine, until
 from tests.e2e.typist import COLUMNS, CTRL_C, CTRL_D, ENTER, ROWS, Typist, modal_on_terminal
 
 Run = Callable[[str], AbstractContextManager[Typist]]
+Desks = Callable[[str], Machine]
 WAYS = {"own": {}, "stock": {"IONIAN_RUNNER": "stock"}, "process": {"IONIAN_RUNTIME": "process"}}
+PLACES = [("own", NEW), ("own", OLD), ("stock", NEW), ("stock", OLD), ("process", NEW)]
 
 
-@pytest.fixture(scope="module", params=WAYS)
-def desk(
-    request: pytest.FixtureRequest, make_machine: Callable[[Path], Machine], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Machine]:
-    """A server that runs functions in that way."""
-    machine = make_machine(tmp_path_factory.mktemp(f"desk-{request.param}"))
-    machine.environ.update(WAYS[request.param])
-    machine.up()
-    yield machine
-    stopped_without_trace(machine)
+@pytest.fixture(scope="module")
+def desks(make_machine: Callable[[Path], Machine], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desks]:
+    """One server for each way to run functions."""
+    made: dict[str, Machine] = {}
+
+    def get(way: str) -> Machine:
+        if way not in made:
+            made[way] = make_machine(tmp_path_factory.mktemp(f"desk-{way}"))
+            made[way].environ.update(WAYS[way])
+            made[way].up()
+        return made[way]
+
+    yield get
+    for machine in made.values():
+        stopped_without_trace(machine)
 
 
-@pytest.fixture(params=[NEW, OLD])
-def run(request: pytest.FixtureRequest, desk: Machine, client: Callable[[str], Client]) -> Run:
-    """``modal run -i interactive.py::NAME`` with that client."""
-    real = client(request.param)
+@pytest.fixture(params=PLACES, ids="-".join)
+def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """How functions run, and the version of the client."""
+    found: tuple[str, str] = request.param
+    return found
+
+
+@pytest.fixture
+def desk(desks: Desks, place: tuple[str, str]) -> Machine:
+    return desks(place[0])
+
+
+@pytest.fixture
+def real(client: Callable[[str], Client], place: tuple[str, str]) -> Client:
+    return client(place[1])
+
+
+@pytest.fixture
+def run(desk: Machine, real: Client) -> Run:
+    """``modal run -i interactive.py::NAME``."""
     return lambda name: modal_on_terminal(desk, real, "run", "-i", f"interactive.py::{name}", cwd=str(APPS))
 
 
@@ -94,7 +119,7 @@ def test_one_container_and_no_retries(run: Run, desk: Machine) -> None:
         assert typist.ends()[0] == 0
 
 
-def test_a_terminal_that_is_closed_ends_the_app(run: Run, desk: Machine) -> None:
+def test_a_program_that_ends_at_the_prompt_gives_the_terminal_back(run: Run) -> None:
     with run("debug") as typist:
         typist.sees("(Pdb) ")
         typist.types(f"!import os; os._exit(3){ENTER}")
@@ -103,9 +128,17 @@ def test_a_terminal_that_is_closed_ends_the_app(run: Run, desk: Machine) -> None
         assert not typist.is_raw()
 
 
-@pytest.mark.parametrize("version", [NEW, OLD])
-def test_without_a_terminal_the_debugger_says_so(desk: Machine, client: Callable[[str], Client], version: str) -> None:
-    said = desk.modal(client(version), "run", "interactive.py::debug", cwd=APPS, code=1)
+def test_without_a_terminal_both_say_so(desk: Machine, real: Client) -> None:
+    said = desk.modal(real, "run", "interactive.py::refused", cwd=APPS)
     assert "Cannot use breakpoint() without running Modal in interactive mode." in said
-    said = desk.modal(client(version), "run", "interactive.py::ask", cwd=APPS, code=1)
     assert "Cannot use modal.interact() without running Modal in interactive mode." in said
+
+
+def test_a_killed_worker_takes_the_session_along(run: Run, desk: Machine) -> None:
+    with run("run_on") as typist:
+        typist.sees("(Pdb) ")
+        worker = int((desk.config.run / "worker.lock").read_text())
+        os.kill(worker, signal.SIGKILL)
+        assert typist.ends()[0] != 0
+        assert not typist.is_raw()
+    until(lambda: desk.containers("interactive", "run_on") == 0, "the container to be gone")

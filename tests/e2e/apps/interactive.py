@@ -50,6 +50,17 @@ def fail():
 
 
 @app.function()
+def refused():
+    from modal.exception import InvalidError
+
+    for wanted in (modal.interact, breakpoint):
+        try:
+            wanted()
+        except InvalidError as error:
+            print(error)
+
+
+@app.function()
 def where(n):
     time.sleep(0.2)
     return os.environ["MODAL_TASK_ID"]
