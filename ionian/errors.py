@@ -6,6 +6,10 @@ The message is for the person who can act: it says what happened and what to do.
 
 from __future__ import annotations
 
+import errno
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what an OSError has when there is no room
+
 
 class IonianError(Exception):
     """Base of all deliberate errors. ``grpc`` is the name of a gRPC status code, ``http`` an HTTP status."""

@@ -8,14 +8,14 @@ is never returned; a new writer begins a new segment.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from ionian.errors import DISK_FULL
+
 _LONGEST_RECORD = 1024**2  # bytes, and more than a line of output can have
 STDOUT, STDERR, SYSTEM = 1, 2, 3  # the client's FileDescriptor numbers: stdout, stderr, info
 TERMINAL = 16  # not output: somebody is wanted at a container's terminal (``opened``), or no more (``closed``)
@@ -68,7 +68,7 @@ class Writer:
             try:
                 self._open(records[0].time_ns)
             except OSError as error:
-                if error.errno not in _FULL:
+                if error.errno not in DISK_FULL:
                     raise
                 self._lost += len(records)
                 return
@@ -85,7 +85,7 @@ class Writer:
         try:
             whole = self._file.write(data) == len(data)
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in DISK_FULL:
                 raise
             whole = False
         if whole:

@@ -5,7 +5,6 @@ power loss. Reads are checked against the name.
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import re
@@ -14,9 +13,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ionian.errors import InvalidRequest, NotFound, ResourceExhausted
+from ionian.errors import DISK_FULL, InvalidRequest, NotFound, ResourceExhausted
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -42,7 +40,7 @@ class FileBlobStore:
             self._publish(file.name, sha256)
         except BaseException as error:
             Path(file.name).unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.errno in _FULL:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
                 raise ResourceExhausted(f"no room for a blob in {self._root}: make room on its disk") from error
             raise
 
@@ -59,7 +57,7 @@ class FileBlobStore:
             self._publish(file.name, digest.hexdigest())
         except BaseException as error:
             Path(file.name).unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.errno in _FULL:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
                 raise ResourceExhausted(f"no room for a blob in {self._root}: make room on its disk") from error
             raise
         return digest.hexdigest(), size

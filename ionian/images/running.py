@@ -128,6 +128,8 @@ async def _lines(descriptor: int) -> AsyncGenerator[str]:
 def _how(end: Exit) -> str:
     if end.out_of_memory:
         return "It was killed: out of memory"
+    if end.code is None:
+        return "How it ended could not be recorded (is the disk full?)"
     return f"It was ended by signal {end.signal}" if end.signal else f"It ended with exit code {end.code}"
 
 

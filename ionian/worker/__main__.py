@@ -12,13 +12,14 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 from ionian import codec
 from ionian.blobs.files import FileBlobStore
 from ionian.config import Config
-from ionian.errors import InvalidRequest, IonianError
+from ionian.errors import DISK_FULL, InvalidRequest, IonianError, ResourceExhausted
 from ionian.images.request import BuildDone, BuildRequest
 from ionian.model import ContainerSpec, ExecSpec, FunctionSpec, MountFile
 from ionian.runtimes import probe
@@ -93,15 +94,18 @@ class Service:
         except IonianError as error:
             rpc.send(writer, {"id": request_id, "error": rpc.error_message(error)})
         except Exception as error:  # noqa: BLE001 - the edge of this process: a bug must reach the server, not vanish
-            import traceback
-
-            traceback.print_exc()
-            text = f"internal error in the worker: {error!r}"
-            rpc.send(writer, {"id": request_id, "error": {"kind": "IonianError", "message": text}})
+            rpc.send(writer, {"id": request_id, "error": rpc.error_message(self._unforeseen(error))})
         else:
             rpc.send(writer, {"id": request_id, "result": result})
         with contextlib.suppress(ConnectionError):
             await writer.drain()
+
+    def _unforeseen(self, error: Exception) -> IonianError:
+        """A full disk, which may show anywhere; else a bug, with its traceback in the worker's log."""
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return ResourceExhausted(f"there is no room on the disk of {self._config.home}: make room and try again")
+        traceback.print_exception(error)
+        return IonianError(f"internal error in the worker: {error!r}")
 
     async def _handle(self, method: str, params: dict[str, Any], request_id: int, writer: asyncio.StreamWriter) -> Any:
         worker = self._worker

@@ -159,6 +159,19 @@ def test_disk_full_while_committing(small: Small, new_client: Client, call: Call
     assert _answer(machine) == b"1"
 
 
+def test_disk_full_while_a_container_starts(small: Small, new_client: Client) -> None:
+    machine = small.machine
+    machine.up()
+    machine.modal(new_client, "deploy", "counted.py", cwd=FAULTY)
+    small.fill()
+    answer = machine.get("counted", "answer")
+    assert answer.status == 502
+    assert "no room on the disk" in answer.json()["detail"]
+    assert str(machine.home) in answer.json()["detail"]
+    small.free()
+    until(lambda: _answer(machine) == b"0", "the function to start")
+
+
 def test_disk_full_at_start(small: Small, new_client: Client) -> None:
     machine = small.machine
     machine.up()
