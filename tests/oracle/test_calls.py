@@ -23,6 +23,11 @@ PROGRAMS = (
     "concurrent.py",
     "cancelled.py",
     "ending.py",
+    "batched.py",
+    "raising.py",
+    "arguments.py",
+    "serialized.py",
+    "processes.py",
 )
 OF_OLD = ("values.py", "errors.py", "printing.py", "classes.py")
 

@@ -6,7 +6,7 @@ app = modal.App("batched")
 @app.function(max_containers=1)
 @modal.batched(max_batch_size=4, wait_ms=2000)
 def add(xs, ys):
-    return [x + y for x, y in zip(xs, ys)]
+    return [x + y for x, y in zip(xs, ys, strict=True)]
 
 
 @app.function(max_containers=1)
