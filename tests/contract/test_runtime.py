@@ -576,7 +576,8 @@ def test_the_whole_contract_as_an_ordinary_user(tmp_path_factory: pytest.TempPat
     python, path = _python_for_everybody()
     home = Path("/var/tmp") / f"ionian-test-{os.getpid()}"
     home.mkdir(mode=0o755)
-    files = (__file__, Path(__file__).with_name("test_runtime_enter.py"))
+    names = ("test_runtime.py", "test_runtime_enter.py", "test_runtime_terminal.py")
+    files = [Path(__file__).with_name(name) for name in names]
     try:
         os.chown(home, 65534, 65534)
         result = subprocess.run(
