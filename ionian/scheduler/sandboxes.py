@@ -100,6 +100,21 @@ class Sandboxes:
     def containers(self) -> list[RunningContainer]:
         return [running.container for running in self.running.values()]
 
+    def described(self) -> list[dict[str, object]]:
+        """What ``ionian status`` shows of each."""
+        return [
+            {
+                "container_id": found.container_id,
+                "function_id": found.function_id,
+                "app_id": found.app_id,
+                "state": "sandbox",
+                "in_flight": 0,
+                "served": 0,
+                "started_at": found.started_at,
+            }
+            for found in self.containers()
+        ]
+
     def exited(self, event: ContainerExited) -> bool:
         """The engine says that a container is gone. True when it was a sandbox's."""
         running = self.running.get(event.container_id)
