@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 
 from ionian.api.context import Context
@@ -48,11 +49,15 @@ def _methods(ctx: Context, tx: Tx, service: str, tag: str) -> Iterator[api_pb2.C
             )
 
 
+# Of a constructor, as clients before 0.73 send them even where there are none.
+_NO_ARGUMENTS = frozenset(pickle.dumps(((), {}), protocol) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1))
+
+
 async def FunctionBindParams(
     ctx: Context, request: api_pb2.FunctionBindParamsRequest
 ) -> api_pb2.FunctionBindParamsResponse:
     """An instance of a class. Without parameters and options it is the class's own function."""
-    if request.serialized_params:
+    if request.serialized_params and request.serialized_params not in _NO_ARGUMENTS:
         raise Unimplemented(
             "class parameters (modal.parameter, constructor arguments) are not built in this server yet"
         )

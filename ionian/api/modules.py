@@ -7,6 +7,7 @@ from types import ModuleType
 from ionian.api import (
     apps,
     blobs,
+    callgraph,
     calls,
     classes,
     containers,
@@ -28,6 +29,7 @@ from ionian.api import (
 MODULES: tuple[ModuleType, ...] = (
     apps,
     blobs,
+    callgraph,
     calls,
     classes,
     containers,

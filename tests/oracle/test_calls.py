@@ -20,6 +20,7 @@ PROGRAMS = (
     "missing.py",
     "printing.py",
     "classes.py",
+    "calling.py",
     "concurrent.py",
     "cancelled.py",
     "ending.py",
@@ -29,7 +30,7 @@ PROGRAMS = (
     "serialized.py",
     "processes.py",
 )
-OF_OLD = ("values.py", "errors.py", "printing.py", "classes.py")
+OF_OLD = ("values.py", "errors.py", "printing.py", "classes.py", "calling.py")
 
 
 @pytest.mark.parametrize(
