@@ -164,7 +164,7 @@ async def SandboxCreateV2(ctx: Context, request: api_pb2.SandboxCreateV2Request)
 
 
 async def SandboxCreate(ctx: Context, request: api_pb2.SandboxCreateRequest) -> api_pb2.SandboxCreateResponse:
-    """The same for clients before 1.5, and for sandboxes that V2 does not know."""
+    """Starts a sandbox, for clients before 1.5 and for options that V2 does not know."""
     none = api_pb2.StringMap()
     row = await _create(ctx, request.app_id, request.definition, request.tags, (), none, "")
     return api_pb2.SandboxCreateResponse(sandbox_id=row["sandbox_id"], metadata=_metadata(row))
@@ -293,7 +293,7 @@ async def _printed(
 async def SandboxStdioReadV2(
     ctx: Context, request: router_pb2.SandboxStdioReadV2Request
 ) -> AsyncIterator[router_pb2.SandboxStdioReadV2Response]:
-    """The same by byte offset, through the command router: it is read from the app's logs."""
+    """What a sandbox's own command prints, from a byte offset on: it is read from the app's logs."""
     row = await ctx.database.read(sandboxes.of_container, request.task_id)
     stream = logs.STDERR if request.file_descriptor == router_pb2.SANDBOX_STDIO_FILE_DESCRIPTOR_STDERR else logs.STDOUT
     at = 0
