@@ -267,9 +267,10 @@ class ContainerView:
     function_id: str
     state: ContainerState
     in_flight: int
-    started_at: float
+    started_at: float  # unix seconds; of one that was found: when that was
     idle_since: float | None  # unix seconds; None while it works or starts
     stale: bool = False  # runs a superseded version: drain it
+    found: bool = False  # an earlier server started it: until it is ready, nobody knows what it works on
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from ionian.dispatch.pool import Later, Pool, by_loop
 from ionian.dispatch.records import failure, reported
 from ionian.dispatch.running import Running, send
 from ionian.dispatch.slot import Slot
+from ionian.dispatch.strays import Strays
 from ionian.errors import IonianError, NotFound, ResourceExhausted
 from ionian.model import InputRef, OpenInput, OutputRecord, Status
 from ionian.runner import frames
@@ -87,12 +88,17 @@ class Calls:
         self._due: list[tuple[float, int, OpenInput]] = []  # waiting for their backoff: when (of the clock), order
         self._order = 0
         self._found: dict[str, list[OpenInput]] = {}  # by container: what it was given by a server before this one
+        self._strays = Strays(self.submit)
         self.ledger = Ledger(journal, self.submit, self._claimed)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def working(self) -> Iterable[Running]:
+    def working(self) -> list[Running]:
         """Everything that holds a slot."""
-        return self.running.values()
+        return [*self.running.values(), *self._strays.all()]
+
+    def expects(self, container_id: str) -> bool:
+        """An earlier server gave this container inputs, and it has not said yet what became of them."""
+        return container_id in self._found
 
     # -- in
 
@@ -147,13 +153,16 @@ class Calls:
 
     def found(self, container_id: str, working: list[str], pool: Pool, slot: Callable[[], Slot]) -> None:
         """A container that runs on names its inputs; what it was given but never got goes back into the queue."""
+        link = self._link_of(container_id)
         given = {opened.input_id: opened for opened in self._found.pop(container_id, [])}
         for input_id in working:
             opened = given.pop(input_id, None)
-            running = Running(opened or OpenInput(input_id, "", pool.spec.function_id), slot(), pool)
-            running.cancelled = opened is None  # its row has an output: it only takes up a slot until it ends
-            self.running[input_id] = running
-            self._start_clock(running, self._link_of(container_id))
+            running = Running(opened or OpenInput(input_id, "", pool.spec.function_id), slot(), pool, link)
+            self._start_clock(running)
+            if opened is not None:
+                self.running[input_id] = running
+            else:
+                self._strays.add(running)
         self.submit(replace(opened, container_id="") for opened in given.values())
 
     # -- on the way
@@ -167,6 +176,9 @@ class Calls:
     def begin(self, waiter: InputWaiter, slot: Slot) -> None:
         """An input has a slot: claim it for the slot's container."""
         self._unqueue(waiter)
+        if self._strays.hold(slot.container_id, waiter.input):
+            slot.release()
+            return
         running = Running(waiter.input, slot, waiter.pool)
         self.running[waiter.input.input_id] = running
         self.ledger.claim(running)
@@ -188,16 +200,21 @@ class Calls:
                 self._leave(running, broken=True)
                 self.submit([running.input])
             else:
-                self._start_clock(running, link)
+                running.link = link
                 batches.setdefault(id(running.slot), []).append((running, ref))
         for batch in batches.values():
             if any(ref.args_blob for _, ref in batch):
                 self._background(self._send_loaded(batch))
             else:
-                send(batch)
+                self._send(batch)
 
-    def _start_clock(self, running: Running, link: ControlLink | None) -> None:
-        running.link = link
+    def _send(self, batch: list[tuple[Running, InputRef]]) -> None:
+        for running, _ in batch:
+            self._start_clock(running)
+        send(batch)
+
+    def _start_clock(self, running: Running) -> None:
+        running.sent = True
         running.deadline = self._clock() + running.pool.spec.timeout_s
 
     async def _send_loaded(self, batch: list[tuple[Running, InputRef]]) -> None:
@@ -215,7 +232,7 @@ class Calls:
         for running, _ in here:
             if running.cancelled or running.verdict is not None:  # it never began
                 self._close(running, running.verdict, None)
-        send([(running, ref) for running, ref in here if self.running.get(ref.input_id) is running])
+        self._send([(running, ref) for running, ref in here if self.running.get(ref.input_id) is running])
 
     async def _sent(self, running: Running, sha256: str) -> bytes:
         """Send a blob ahead of its input, all but its last piece."""
@@ -230,6 +247,8 @@ class Calls:
 
     def output(self, container_id: str, header: dict[str, Any], payload: bytes, link: ControlLink) -> None:
         """A container reports the end of an input."""
+        if self._strays.output(container_id, header["id"], link):
+            return
         running = self.running.get(header["id"])
         if running is None or running.slot.container_id != container_id:
             link.send(frames.ACK, {"id": header["id"]})  # its end is known, or it runs elsewhere by now
@@ -307,14 +326,18 @@ class Calls:
     def container_exited(self, container_id: str, reason: ContainerLost) -> None:
         """What it worked on is lost; what it was only about to get waits again."""
         for running in [r for r in self.running.values() if r.slot.container_id == container_id]:
-            if running.storing or (running.link is None and not running.cancelled):
+            if running.storing or running.link is None:
                 continue  # it will end by itself; or its claim is on its way, and ``_claimed`` finds no link
-            if not running.cancelled:
-                if running.verdict is not None:
-                    self._ended(running.input, running.pool, running.verdict, lost=False, link=None)
-                else:
-                    self._lost(running.input, reason, running.pool)
             self._leave(running, broken=True)
+            if running.cancelled:
+                continue
+            if running.verdict is not None:
+                self._ended(running.input, running.pool, running.verdict, lost=False, link=None)
+            elif running.sent:
+                self._lost(running.input, reason, running.pool)
+            else:
+                self.submit([running.input])
+        self._strays.container_exited(container_id)
         for opened in self._found.pop(container_id, []):
             self._lost(opened, reason, None)
 
@@ -326,12 +349,20 @@ class Calls:
         now = [running for running in taken if not running.recalled and not running.storing]
         for running in now:
             self._leave(running, broken=True)
-        return [running.input for running in now if not running.cancelled]
+            if running.verdict is not None and not running.cancelled:  # its time was over
+                self._ended(running.input, running.pool, running.verdict, lost=False, link=None)
+        back = [running.input for running in now if not running.cancelled and running.verdict is None]
+        return back + self._strays.take_back(container_id) + self._found.pop(container_id, [])
 
     def cancel(self, call_id: str, terminate: bool) -> None:
         """The rows of this call have ended: forget what waits, stop what runs. ``terminate`` also ends containers."""
         for waiter in self._queued.pop(call_id, {}).values():
             waiter.pool.forget(waiter)
+        for container_id, given in self._found.items():
+            left = [opened for opened in given if opened.call_id != call_id]
+            if terminate and len(left) < len(given):
+                self._kill(container_id, "its input was cancelled with terminate_containers")
+            self._found[container_id] = left
         for running in [r for r in self.running.values() if r.input.call_id == call_id]:
             running.cancelled = True
             if running.link is not None:
@@ -347,7 +378,7 @@ class Calls:
 
     def sweep(self, now: float) -> None:
         """Stop inputs whose timeout is over; end the containers of those that do not stop."""
-        for running in [r for r in self.running.values() if now >= min(r.deadline, r.kill_at)]:
+        for running in [r for r in self.working() if now >= min(r.deadline, r.kill_at)]:
             assert running.link is not None  # only the clock of a sent input runs
             if now >= running.kill_at:
                 running.kill_at = float("inf")

@@ -149,7 +149,12 @@ class Dispatch:
 
     def start(self, slot: Slot, opened: OpenInput, ref: InputRef) -> None:
         """Run an input on the slot reserved for it; its claim is committed."""
-        self.calls.start(slot, self.pools[opened.function_id], opened, ref)
+        pool = self.pools.get(opened.function_id)
+        if pool is None:  # its app was stopped meanwhile
+            slot.release()
+            self.submit([opened])
+        else:
+            self.calls.start(slot, pool, opened, ref)
 
     # -- containers
 
@@ -180,6 +185,9 @@ class Dispatch:
 
     def exited(self, lost: ContainerLost) -> None:
         """A container has ended and is cleaned up. What it said last may still lie in its link: that comes first."""
+        found = self._containers.get(lost.container_id)
+        if found is not None and found[0].state is ContainerState.READY:
+            found[1].drain(found[0])
         if lost.container_id in self._links:
             self._ended[lost.container_id] = lost
             self._later(LAST_WORDS_S, lambda: self._forget(lost))
@@ -196,10 +204,10 @@ class Dispatch:
         if found is None:
             return
         container, pool = found
-        was, in_key = container.state, container.key == pool.key
+        failed = container.state is ContainerState.STARTING and container.found_at is None and container.key == pool.key
         pool.remove(container)
         self.calls.container_exited(lost.container_id, lost)
-        if was is ContainerState.STARTING and in_key:
+        if failed:
             error = failure or StartFailed(f"{pool.spec.name} could not start: {lost}")
             self.start_failed(container.function_id, error)
         self._settle(lost.container_id, {})
@@ -213,7 +221,7 @@ class Dispatch:
             return False
         container, pool = found
         pool.drain(container)
-        return container.in_flight == 0
+        return container.in_flight == 0 and not self.calls.expects(container_id)
 
     def reassign(self, container_id: str) -> None:
         """No more inputs for this container, and those it works on begin anew elsewhere: it is about to be killed."""
@@ -225,7 +233,9 @@ class Dispatch:
         return [
             container.container_id
             for container, _ in self._containers.values()
-            if container.state is ContainerState.DRAINING and container.in_flight == 0
+            if container.state is ContainerState.DRAINING
+            and container.in_flight == 0
+            and not self.calls.expects(container.container_id)
         ]
 
     def blame(self, container_id: str, reason: str) -> None:
@@ -249,6 +259,10 @@ class Dispatch:
 
     # -- links
 
+    def linked(self, container_id: str) -> bool:
+        """Whether it has a control link."""
+        return container_id in self._links
+
     def _link_of(self, container_id: str) -> ControlLink | None:
         return self._links.get(container_id)
 
@@ -264,7 +278,7 @@ class Dispatch:
             return
         container, pool = found
         working = list(header.get("inputs", []))
-        if container.state is ContainerState.STARTING:
+        if container.state in (ContainerState.STARTING, ContainerState.DRAINING):  # a found one may drain already
             container.capacity = pool.spec.scaling.max_concurrent_inputs
             self.calls.found(container_id, working, pool, lambda: Slot(pool, container))
             pool.ready(container, len(working) + int(header.get("web_active", 0)))

@@ -123,10 +123,10 @@ class Pool:
 
     def ready(self, container: Container, in_flight: int) -> None:
         """The container takes inputs now. ``in_flight`` counts what it is still working on for an earlier server."""
+        container.in_flight = in_flight
         if container.state is not ContainerState.STARTING:
             return
         container.state = ContainerState.READY
-        container.in_flight = in_flight
         container.idle_since = None if in_flight else self._clock()
         self.failures, self.blocked_until = 0, 0.0
         if self._spent(container) and not in_flight:  # found running: it has had its inputs
@@ -186,9 +186,10 @@ class Pool:
                 function_id=c.function_id,
                 state=c.state,
                 in_flight=c.in_flight,
-                started_at=c.started_at,
+                started_at=c.started_at if c.found_at is None else c.found_at,
                 idle_since=c.idle_since,
                 stale=c.key != self.key,
+                found=c.found_at is not None,
             )
             for c in self.containers.values()
         ]

@@ -19,6 +19,7 @@ class Container:
     __slots__ = (
         "capacity",
         "container_id",
+        "found_at",
         "function_id",
         "idle_since",
         "in_flight",
@@ -41,6 +42,7 @@ class Container:
         self.served = 0
         self.taken = 0
         self.started_at = now
+        self.found_at: float | None = None  # when this server took it over from an earlier one
         self.idle_since: float | None = None
 
 

@@ -18,6 +18,8 @@ from ionian.model import (
     ContainerSpec,
     ContainerState,
     FunctionSpec,
+    OpenInput,
+    RunningContainer,
     StartContainer,
     StopContainer,
     new_id,
@@ -87,6 +89,35 @@ class Scheduler:
         for container_id in self._dispatch.drained():
             self._stop(container_id, EXIT_HOOKS_S)
 
+    async def adopt(self, found: list[RunningContainer], inputs: list[OpenInput]) -> None:
+        """Take over from an earlier server: its containers, and then the inputs it had accepted and not recorded."""
+        alive = []
+        for running in found:
+            pool = self._dispatch.pools.get(running.function_id)
+            if pool is None or pool.retired:  # one of an older version finishes what it has: the planner drains it
+                await self._engine.stop(running.container_id, EXIT_HOOKS_S)
+                continue
+            capacity = pool.spec.scaling.max_concurrent_inputs
+            container = Container(
+                running.container_id,
+                running.function_id,
+                running.spec_key,
+                running.socket,
+                capacity,
+                running.started_at,
+            )
+            container.taken = pool.spec.max_inputs  # what it took before is not known: no more
+            container.found_at = self._dispatch.clock()
+            self._dispatch.started(container)
+            alive.append(container)
+        self._dispatch.calls.restore(inputs, frozenset(container.container_id for container in alive))
+        for container in alive:
+            await self._dispatch.connect(container)
+            if not self._dispatch.linked(container.container_id):
+                await self._engine.stop(container.container_id, 0.0)
+                text = "it could not be reached when the server started again"
+                self._dispatch.exited(ContainerLost(container.container_id, None, None, False, text))
+
     def _apply(self, action: Action, now: float) -> None:
         self.decisions.append(Decision(now, action))
         if isinstance(action, StartContainer):
@@ -101,6 +132,8 @@ class Scheduler:
         container = self._dispatch.container(action.container_id)
         if container is not None and container.state is ContainerState.STARTING:
             self._dispatch.blame(action.container_id, action.reason)
+        else:
+            self._dispatch.drain(action.container_id)  # what it got now would be lost
         self._stop(action.container_id, 0.0)
 
     def kill(self, container_id: str, reason: str) -> None:

@@ -141,6 +141,8 @@ def _retire(function: FunctionView, containers: list[ContainerView]) -> list[Sto
     for container in containers:
         if container.state not in (ContainerState.STARTING, ContainerState.READY):
             continue
+        if container.found and container.state is ContainerState.STARTING:
+            continue
         if function.retired or container.stale:
             reason = "its app has stopped" if function.retired else "a newer version is deployed"
             actions.append(
@@ -154,7 +156,6 @@ def _overdue(function: FunctionView, containers: list[ContainerView], now: float
         StopContainer(c.container_id, f"not ready within startup_timeout={function.startup_timeout_s} s", kill=True)
         for c in containers
         if c.state is ContainerState.STARTING
-        and not c.stale
-        and not function.retired
+        and (c.found or not (c.stale or function.retired))
         and now - c.started_at >= function.startup_timeout_s
     ]

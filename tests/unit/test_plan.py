@@ -193,7 +193,7 @@ def test_the_only_container_of_a_function_is_never_taken_while_it_works() -> Non
 def test_never_over_its_limits(
     containers: list[ContainerView], scaling: Scaling, queued: int, wait: float, retired: bool, room: int
 ) -> None:
-    view = FunctionView(F, scaling, queued, wait, wait, retired)
+    view = FunctionView(F, scaling, queued, wait, wait, retired=retired)
     actions = plan(Snapshot((view,), tuple(containers)), NOW, room)
     begun = [a for a in actions if isinstance(a, StartContainer)]
     ended = {a.container_id for a in actions if isinstance(a, StopContainer)}
