@@ -22,7 +22,7 @@ from typing import Any
 
 from ionian.errors import ContainerFailed, FailedPrecondition, InvalidRequest
 from ionian.runtimes import cgroups, launch, trees
-from ionian.runtimes.entered import MARK, Entered, Place, enter
+from ionian.runtimes.entered import COMMAND_MARK, MARK, Entered, Place, enter
 from ionian.runtimes.runtime import Entry, Exit, SandboxSpec
 
 
@@ -182,6 +182,7 @@ def adopt(container_id: str, pid: int, ticks: int, scratch: Path) -> Container |
     except ProcessLookupError:
         descriptor = -1
     if descriptor >= 0 and start_time(pid) == ticks:
+        sweep(container_id, COMMAND_MARK)  # what commands of that worker left running: nobody can reach it any more
         return Container(container_id, pid, ticks, descriptor, scratch, made)
     if descriptor >= 0:
         os.close(descriptor)
@@ -205,9 +206,9 @@ def _removal(made: Made) -> Iterator[None]:
         yield from trees.removal(path)
 
 
-def sweep(container_id: str) -> None:
-    """Kill every process that has the container's mark in its environment, until there is none."""
-    mark = f"{MARK}={container_id}".encode()
+def sweep(container_id: str, name: str = MARK) -> None:
+    """Kill every process that has the container's mark of this name in its environment, until there is none."""
+    mark = f"{name}={container_id}".encode()
     for _ in range(1000):
         found = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _marked(pid, mark)]
         for pid in found:

@@ -25,6 +25,7 @@ from ionian.errors import ContainerFailed, FailedPrecondition, InvalidRequest
 from ionian.runtimes.runtime import Entry, Exit
 
 MARK = "IONIAN_CONTAINER_ID"  # in the environment of every program, so that strays can be found
+COMMAND_MARK = "IONIAN_COMMAND_IN"  # in that of every command: they do not outlive the worker that started them
 _ROOT = "/root"
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); from ionian.runtimes.enter import main; "
@@ -243,7 +244,7 @@ def _processes(*pids: int) -> Iterator[list[int]]:
 
 
 def _plan(container_id: str, place: Place, program: int, groups: tuple[Path, ...], entry: Entry) -> dict[str, Any]:
-    env = {**_environment(program, entry.without), **entry.env, MARK: container_id}
+    env = {**_environment(program, entry.without), **entry.env, MARK: container_id, COMMAND_MARK: container_id}
     return {
         "cgroups": [str(group) for group in groups],
         "unshare": place.unshare,

@@ -158,6 +158,17 @@ async def test_a_later_worker_can_enter_what_it_adopts(box: Box) -> None:
     assert (await out(adopted, "sh", "-c", f"echo $A ${MARK}"))[1] == f"1 {process.container_id}\n"
 
 
+async def test_what_commands_of_an_earlier_worker_left_behind_is_ended(box: Box) -> None:
+    process = await container(box)
+    command = await process.enter(Entry(("sh", "-c", "setsid sleep 1234.375 & exit 0")))
+    await command.wait()
+    await until(lambda: bool(running("1234.375")))
+    adopted = box.runtime.adopt(process.container_id, process.pid, process.start_time, box.scratch)
+    assert adopted is not None
+    assert not running("1234.375")
+    assert running(WAITING[1])
+
+
 def zombies() -> list[str]:
     """Children of this process that nobody has waited for."""
     found = []
