@@ -50,20 +50,28 @@ def fail():
 
 
 @app.function()
-def refused():
-    from modal.exception import InvalidError
+def asks_to_interact():
+    modal.interact()
 
-    for wanted in (modal.interact, breakpoint):
-        try:
-            wanted()
-        except InvalidError as error:
-            print(error)
+
+@app.function()
+def asks_for_the_debugger():
+    breakpoint()
 
 
 @app.function()
 def where(n):
     time.sleep(0.2)
     return os.environ["MODAL_TASK_ID"]
+
+
+@app.local_entrypoint()
+def refused():
+    for function in (asks_to_interact, asks_for_the_debugger):
+        try:
+            function.remote()
+        except modal.exception.InvalidError as error:
+            print(error)
 
 
 @app.local_entrypoint()
