@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,8 @@ from ionian.errors import DeadlineExceeded, IonianError, NotFound, ResourceExhau
 from ionian.model import ContainerState, FunctionSpec, InputRef, OpenInput, Snapshot, Status
 
 LAST_WORDS_S = 1.0  # seconds that the rest of an ended container's link may take to arrive
+START_TRIES = 3  # containers that may be killed one after the other while they start
+AWAY_S = 0.5  # seconds that a worker may need to be there again
 LINGER_S = 5.0  # seconds a program may take to end after it has closed its link
 Items = Callable[[str, dict[str, Any], bytes], None]
 
@@ -173,15 +176,31 @@ class Dispatch:
         """Completes when the container has reported ready, has failed, or is gone."""
         return self._settled.setdefault(container_id, asyncio.get_running_loop().create_future())
 
-    def start_failed(self, function_id: str, error: IonianError) -> None:
-        """A container could not be created or ended before it was ready. If nobody serves, the queue learns why."""
+    def start_failed(self, function_id: str, error: IonianError, by_chance: bool = False) -> None:
+        """A container could not be created or ended before it was ready. If nobody serves, the queue learns why.
+
+        ``by_chance``: somebody killed it. Only when that goes on does the queue learn of it.
+        """
         pool = self.pools.get(function_id)
         if pool is None:
             return
         pool.start_failed(self.clock())
+        if by_chance and pool.failures < START_TRIES:
+            return
         if not any(c.state is ContainerState.READY and c.key == pool.key for c in pool.containers.values()):
             pool.fail_waiting(error)
         self.demand.set()
+
+    def not_started(self, container_id: str) -> None:
+        """Nobody was there to start this container. Those who wait for it go on waiting."""
+        found = self._containers.pop(container_id, None)
+        if found is None:
+            return
+        container, pool = found
+        pool.blocked_until = self.clock() + AWAY_S
+        pool.remove(container)
+        self._settle(container_id, {})
+        self._forget_if_empty(pool)
 
     def exited(self, lost: ContainerLost) -> None:
         """A container has ended and is cleaned up. What it said last may still lie in its link: that comes first."""
@@ -209,7 +228,8 @@ class Dispatch:
         self.calls.container_exited(lost.container_id, lost)
         if failed:
             error = failure or StartFailed(f"{pool.spec.name} could not start: {lost}")
-            self.start_failed(container.function_id, error)
+            killed = lost.code is None or (lost.signal == signal.SIGKILL and not lost.out_of_memory)
+            self.start_failed(container.function_id, error, killed and failure is None)
         self._settle(lost.container_id, {})
         self._forget_if_empty(pool)
         self.demand.set()

@@ -7,6 +7,8 @@ from typing import Any, Protocol, cast
 
 from ionian.runner import frames
 
+ACK_DELAY_S = 0.05
+
 
 class LinkEvents(Protocol):
     """Who listens to a link."""
@@ -36,6 +38,8 @@ class ControlLink(asyncio.Protocol):
         self._parser = frames.Parser()
         self._transport: asyncio.Transport | None = None
         self._parts: dict[str, list[bytes]] = {}  # of outputs that are still to come
+        self._acks: list[bytes] = []
+        self._acks_due = False
         self._drained = asyncio.Event()
         self._drained.set()
 
@@ -70,8 +74,25 @@ class ControlLink(asyncio.Protocol):
             raise frames.ProtocolError(f"unexpected frame {kind} from a container")
 
     def send(self, kind: int, header: dict[str, Any], payload: bytes = b"") -> None:
+        """Send a frame. Acknowledgements wait a moment for one to travel with: alone they would wake the container."""
+        frame = frames.control(kind, header, payload)
+        if kind != frames.ACK:
+            self._write(frame)
+            return
+        self._acks.append(frame)
+        if not self._acks_due:
+            self._acks_due = True
+            asyncio.get_running_loop().call_later(ACK_DELAY_S, self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        self._acks_due = False
+        if self._acks:
+            self._write(b"")
+
+    def _write(self, frame: bytes) -> None:
+        acks, self._acks = self._acks, []
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(frames.control(kind, header, payload))
+            self._transport.write(b"".join([*acks, frame]) if acks else frame)
 
     async def send_part(self, input_id: str, piece: bytes) -> None:
         """A piece of the args of an input that follows, at the pace of the container."""

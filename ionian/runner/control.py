@@ -2,13 +2,16 @@
 
 Frames of an input (items, then its output) are kept until the server acknowledges the output, and sent again to the
 next server, except items that were taken. Long outputs travel in pieces, at the pace of the server.
-All methods run on the link's event loop; other threads come in through ``loop.call_soon_threadsafe``.
+``output`` may be called from any thread, and writes at once where the socket takes it: to wake the link's thread for it
+would cost more than the write. Never from where a cancellation may be raised: half a frame would be left. All other
+methods run on the link's event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, cast
@@ -43,6 +46,7 @@ class Control:
         self._flows: dict[str, Flow] = {}
         self._parts: dict[str, list[bytes]] = {}  # of inputs that are still to come
         self._quiet: list[asyncio.Future[None]] = []
+        self.sending = threading.Lock()  # held for what items and outputs touch
 
     def connect(self) -> asyncio.Protocol:
         """The protocol for a new control connection; it replaces the one before."""
@@ -51,20 +55,24 @@ class Control:
     def attach(self, connection: Connection) -> None:
         if self._server is not None:
             self._server.close()
-        self._server = connection
         self._parts.clear()
+        with self.sending:
+            self._server = connection
+            connection.send(self.greeting(list({**self._working, **self._kept})))
+            for kept in list(self._kept.values()):
+                kept.send(connection)
         self.paced(True)
-        connection.send(self.greeting(list({**self._working, **self._kept})))
-        for kept in list(self._kept.values()):
-            kept.send(connection)
 
     def serves(self, connection: Connection) -> bool:
         """Whether this is the server of now."""
         return self._server is connection
 
     def detach(self, connection: Connection) -> None:
-        if self._server is connection:
-            self._server = None
+        with self.sending:
+            was = self._server is connection
+            if was:
+                self._server = None
+        if was:
             self.paced(False)
 
     def paced(self, keeps_up: bool) -> None:
@@ -89,7 +97,8 @@ class Control:
         elif kind == frames.TAKEN:
             self._taken(header["id"], int(header["items"]))
         elif kind == frames.ACK:
-            self._kept.pop(header["id"], None)
+            with self.sending:
+                self._kept.pop(header["id"], None)
             self._wake()
         elif kind == frames.STOP:
             self.stop(float(header.get("grace_s", 0.0)))
@@ -107,28 +116,32 @@ class Control:
 
     def item(self, input_id: str, index: int, data_format: int, data: bytes) -> None:
         """One item of a generator. ``index`` counts from 1."""
-        if input_id not in self._working:
-            return  # its output is given: it was cancelled
         frame = frames.control(frames.ITEM, {"id": input_id, "index": index, "data_format": data_format}, data)
-        self._kept.setdefault(input_id, _Kept(input_id)).add(index, frame)
-        if self._server is not None:
-            self._server.send(frame)
+        with self.sending:
+            if input_id not in self._working:
+                return  # its output is given: it was cancelled
+            self._kept.setdefault(input_id, _Kept(input_id)).add(index, frame)
+            if self._server is not None:
+                self._server.send(frame)
 
     def output(self, header: dict[str, Any], data: bytes, pieces: bool = False) -> None:
         """The end of an input: its OUTPUT frame, after the payload in pieces where the server takes them."""
         input_id = header["id"]
-        self._working.pop(input_id, None)
-        self._flows.pop(input_id, None)
-        kept = self._kept.setdefault(input_id, _Kept(input_id))
-        kept.end(header, data, pieces)
-        if self._server is not None:
-            kept.send_end(self._server)
-        self._wake()
+        with self.sending:
+            self._working.pop(input_id, None)
+            self._flows.pop(input_id, None)
+            kept = self._kept.setdefault(input_id, _Kept(input_id))
+            kept.end(header, data, pieces)
+            if self._server is not None:
+                kept.send_end(self._server)
+            if self._quiet:
+                self._quiet[0].get_loop().call_soon_threadsafe(self._wake)
 
     def freed(self) -> None:
         """Tell the server that a web request of a former connection has ended."""
-        if self._server is not None:
-            self._server.send(frames.control(frames.FREED, {}))
+        with self.sending:
+            if self._server is not None:
+                self._server.send(frames.control(frames.FREED, {}))
 
     @property
     def busy(self) -> bool:
@@ -154,18 +167,21 @@ class Control:
         for header, data in inputs:
             input_id = header["id"]
             parts = self._parts.pop(input_id, None)
-            if self._stopping or input_id in self._working or input_id in self._kept:
-                continue  # what is here already may be offered again by a restarted server
-            self._working[input_id] = None
+            with self.sending:
+                if self._stopping or input_id in self._working or input_id in self._kept:
+                    continue  # what is here already may be offered again by a restarted server
+                self._working[input_id] = None
             wanted.append((header, b"".join([*parts, data]) if parts else data))
         if wanted:
             self.on_inputs(wanted)
 
     def _taken(self, input_id: str, items: int) -> None:
-        if input_id in self._kept:
-            self._kept[input_id].forget(items)
-        if input_id in self._flows:
-            self._flows[input_id].taken(items)
+        with self.sending:
+            kept, flow = self._kept.get(input_id), self._flows.get(input_id)
+            if kept is not None:
+                kept.forget(items)
+        if flow is not None:
+            flow.taken(items)
 
     def _wake(self) -> None:
         waiters, self._quiet = self._quiet, []
@@ -232,11 +248,16 @@ class Connection(asyncio.Protocol):
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._drained = asyncio.Event()
         self._drained.set()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._socket = -1
+        self._posted = 0  # frames of other threads that the loop has still to write
         self._senders: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is no subclass of asyncio's
         self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self._socket = self._transport.get_extra_info("socket").fileno()
         self._control.attach(self)
 
     def data_received(self, data: bytes) -> None:
@@ -248,12 +269,44 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def send(self, frame: bytes) -> None:
-        if frame and self._transport is not None and not self._transport.is_closing():
+        """Send a frame, after all that were sent before. From other threads with the control's lock held."""
+        if not frame or self._transport is None or self._transport.is_closing():
+            return
+        if threading.get_ident() != self._thread:
+            self._send_from_outside(frame, self._transport)
+        elif self._posted:
+            self._post(frame)
+        else:
             self._transport.write(frame)
+
+    def _send_from_outside(self, frame: bytes, transport: asyncio.Transport) -> None:
+        written = 0
+        if not self._posted and not transport.get_write_buffer_size():
+            try:
+                written = os.write(self._socket, frame)
+            except BlockingIOError:
+                written = 0
+            except OSError:
+                return  # the loop will notice that the connection is gone
+        if written < len(frame):
+            self._post(frame[written:])
+
+    def _post(self, frame: bytes) -> None:
+        self._posted += 1
+        self._loop.call_soon_threadsafe(self._write_posted, frame)
+
+    def _write_posted(self, frame: bytes) -> None:
+        with self._control.sending:
+            self._posted -= 1
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.write(frame)
 
     def send_long(self, input_id: str, payload: bytes, frame: bytes) -> None:
         """A payload in pieces, as fast as they are taken, then the frame that ends it."""
-        task = asyncio.get_running_loop().create_task(self._send_pieces(input_id, payload, frame))
+        self._loop.call_soon_threadsafe(self._begin_pieces, input_id, payload, frame)
+
+    def _begin_pieces(self, input_id: str, payload: bytes, frame: bytes) -> None:
+        task = self._loop.create_task(self._send_pieces(input_id, payload, frame))
         self._senders.add(task)
         task.add_done_callback(self._senders.discard)
 
@@ -278,6 +331,8 @@ class Connection(asyncio.Protocol):
             self._control.paced(True)
 
     def connection_lost(self, error: Exception | None) -> None:
+        with self._control.sending:
+            self._transport = None  # its descriptor is closed next, and its number may be another's then
         for task in self._senders:
             task.cancel()
         self._control.detach(self)

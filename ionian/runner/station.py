@@ -27,6 +27,7 @@ class Station:
         self.control = control
         self.loop = asyncio.new_event_loop()
         self._link = Link(control.connect)
+        self._generators: set[str] = set()  # inputs that have given items
         self._thread = threading.Thread(target=self._run, name="ionian-link", daemon=True)
 
     def start(self, listener: socket.socket) -> None:
@@ -44,6 +45,7 @@ class Station:
         def send(index: int, data_format: int, data: bytes) -> None:
             self.post(self.control.item, call.input_id, index, data_format, data)
 
+        self._generators.add(call.input_id)
         flow = Flow(call.window, self.control.writable, send)
         self.post(self.control.flow, call.input_id, flow)
         return flow
@@ -52,7 +54,12 @@ class Station:
         """Report those outputs that nobody has given yet. With the job's guard held."""
         limits = {input_id: call.max_result for input_id, call in job.live.items()}
         for header, payload in job.left(outputs):
-            self.post(self.control.output, header, payload, limits[header["id"]] > 0)
+            input_id = header["id"]
+            if input_id in self._generators:  # its items are on their way to the link's thread: behind them
+                self._generators.discard(input_id)
+                self.post(self.control.output, header, payload, limits[input_id] > 0)
+            else:
+                self.control.output(header, payload, limits[input_id] > 0)
 
     def wait(self, work: Coroutine[Any, Any, None]) -> None:
         """Run on the link's loop and wait for the end, from another thread."""
