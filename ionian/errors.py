@@ -81,6 +81,10 @@ class Unavailable(IonianError):
     http = 503
 
 
+class WorkerAway(Unavailable):
+    """The worker has gone while it was asked, or is not there yet: nobody knows what it has done of it."""
+
+
 class DeadlineExceeded(IonianError):
     """The time allowed for it is over."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Sequence
@@ -12,12 +13,12 @@ from ionian.api import layouts, schedules
 from ionian.api.context import Inside
 from ionian.config import Config
 from ionian.dispatch.dispatch import Dispatch
-from ionian.dispatch.failures import ContainerLost, StartFailed
+from ionian.dispatch.failures import StartFailed
 from ionian.dispatch.ledger import AGAIN_S
 from ionian.dispatch.slot import Slot
 from ionian.engines.engine import ContainerExited, LogsWritten, WorkerLost
 from ionian.engines.local import LocalEngine
-from ionian.errors import IonianError, NotFound, ResourceExhausted, Unavailable
+from ionian.errors import IonianError, NotFound, ResourceExhausted, Unavailable, WorkerAway
 from ionian.gateway.router import Router, WebFunction, app_label
 from ionian.model import (
     ContainerKind,
@@ -37,6 +38,7 @@ from ionian.scheduler.loop import Scheduler
 from ionian.scheduler.sandboxes import Sandboxes
 from ionian.state import calls, functions, labels, mounts, passes
 from ionian.state.database import Database, Tx
+from ionian.state.sandboxes import is_one as is_sandbox
 from ionian.state.watch import Watch, call_topic, logs_topic
 
 log = logging.getLogger("ionian")
@@ -359,13 +361,13 @@ class Server:
                 await self._worker_lost()
 
     async def _worker_lost(self) -> None:
-        await self.engine.connect()
-        alive = {running.container_id for running in await self.engine.running()}
-        await self.sandboxes.lost(alive)
-        for known in self.containers():
-            if known.container_id not in alive:
-                text = "it ended while its worker was restarted"
-                self.dispatch.exited(ContainerLost(known.container_id, None, None, False, text))
+        await self.engine.reconnect()
+        with contextlib.suppress(WorkerAway):  # lost again: that is the next event
+            found = await self.engine.running()
+            alive = {running.container_id for running in found}
+            await self.sandboxes.lost(alive)
+            others = {running.container_id for running in found if is_sandbox(running.function_id)}
+            await self.scheduler.worker_replaced(alive, others)
 
     async def prepare_all(self) -> None:
         """After a start: make every live function ready again (links, client packages); failures are told later."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ionian.engines.engine import BuildDone, BuildOutput, BuildRequest, ContainerExited, Event
-from ionian.errors import ContainerFailed
+from ionian.errors import ContainerFailed, WorkerAway
 from ionian.model import ContainerSpec, FunctionSpec, MountFile, RunningContainer, Status, spec_key
 from ionian.runner import frames
 
@@ -25,6 +25,8 @@ class Knobs:
     """How containers misbehave from now on."""
 
     refuse_start: str = ""  # raise ContainerFailed with this text
+    away: int = 0  # so many next starts find no worker
+    killed: int = 0  # so many next containers are killed while they start
     fail_load: str = ""  # start, then report FAILED with this text and exit
     never_ready: bool = False
     die_on_input: bool = False
@@ -65,6 +67,10 @@ class FakeContainer:
             writer.write(frames.control(frames.FAILED, {"exception": knobs.fail_load, "traceback": ""}))
             await writer.drain()
             await self.exit(1)
+            return
+        if knobs.killed:
+            knobs.killed -= 1
+            await self.exit(None)
             return
         if not knobs.never_ready:
             writer.write(frames.control(frames.READY, {"web": False, "web_active": 0, "inputs": []}))
@@ -126,6 +132,9 @@ class FakeEngine:
     async def start(self, spec: ContainerSpec) -> str:
         if self.knobs.refuse_start:
             raise ContainerFailed(self.knobs.refuse_start)
+        if self.knobs.away:
+            self.knobs.away -= 1
+            raise WorkerAway("the worker is not connected")
         self.started += 1
         container = FakeContainer(self, spec, self._directory / f"{self.started}.sock")
         await container.listen()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from ionian.engines.engine import (
     LogsWritten,
     WorkerLost,
 )
-from ionian.errors import IonianError, Unavailable
+from ionian.errors import IonianError, Unavailable, WorkerAway
 from ionian.model import (
     ContainerSpec,
     ExecChunk,
@@ -42,6 +43,9 @@ from ionian.worker import rpc
 
 START_TIMEOUT_S = 30.0
 GREETINGS = 20  # tries to get a first answer from a worker
+RECONNECTS = 5  # tries to start one again
+RECONNECT_S = 1.0  # seconds between them
+log = logging.getLogger("ionian")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,18 @@ class LocalEngine:
             self.info = WorkerInfo(hello["pid"], Isolation(hello["isolation"]), tuple(hello["details"]))
             break
         return self.info
+
+    async def reconnect(self) -> None:
+        """Connect again after a WorkerLost. Raises Unavailable when no worker can be started."""
+        for tries_left in reversed(range(RECONNECTS)):
+            try:
+                await self.connect()
+                return
+            except Unavailable as error:  # it may have been ended once more while it started
+                if not tries_left:
+                    raise
+                log.error("the worker cannot be reached, trying again: %s", error)
+                await asyncio.sleep(RECONNECT_S)
 
     async def _open(self, spawn: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
@@ -127,7 +143,7 @@ class LocalEngine:
                 self._event(message)
         self._writer = None
         for queue in self._answers.values():
-            queue.put_nowait({"error": {"kind": "Unavailable", "message": "the worker went away"}})
+            queue.put_nowait({"error": rpc.error_message(WorkerAway("the worker went away"))})
         if self._greeted:
             self._greeted = False
             self._events.put_nowait(WorkerLost())
@@ -142,7 +158,7 @@ class LocalEngine:
     async def _exchange(self, method: str, params: dict[str, Any]) -> AsyncIterator[rpc.Message]:
         """Send a request; parts as they come, the result last."""
         if self._writer is None:
-            raise Unavailable("the worker is not connected; it is being restarted, try again")
+            raise WorkerAway("the worker is not connected; it is being restarted, try again")
         self._next_id += 1
         request_id = self._next_id
         queue = self._answers[request_id] = asyncio.Queue()

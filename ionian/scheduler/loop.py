@@ -12,7 +12,7 @@ from ionian.dispatch.dispatch import Dispatch
 from ionian.dispatch.failures import ContainerLost
 from ionian.dispatch.slot import Container
 from ionian.engines.engine import ContainerExited, Engine
-from ionian.errors import IonianError, NotFound
+from ionian.errors import IonianError, NotFound, WorkerAway
 from ionian.model import (
     Action,
     ContainerSpec,
@@ -118,6 +118,18 @@ class Scheduler:
                 text = "it could not be reached when the server started again"
                 self._dispatch.exited(ContainerLost(container.container_id, None, None, False, text))
 
+    async def worker_replaced(self, alive: set[str], others: set[str]) -> None:
+        """The worker is another one, and these containers live on. ``others``: of them, who is not a function's."""
+        self._stopping.clear()  # what the former was told, it took with it
+        for known in self._dispatch.snapshot().containers:
+            container = self._dispatch.container(known.container_id)
+            if container is not None and container.socket and known.container_id not in alive:
+                text = "it ended while its worker was restarted"
+                self._dispatch.exited(ContainerLost(known.container_id, None, None, False, text))
+        for container_id in alive - others:
+            if self._dispatch.container(container_id) is None:  # it came to be while nobody heard of it
+                await self._engine.stop(container_id, 0.0)
+
     def _apply(self, action: Action, now: float) -> None:
         self.decisions.append(Decision(now, action))
         if isinstance(action, StartContainer):
@@ -156,6 +168,9 @@ class Scheduler:
             except NotFound:
                 await self._prepare(spec)
                 container.socket = await self._engine.start(request)
+        except WorkerAway:
+            self._dispatch.not_started(container.container_id)
+            return
         except IonianError as error:
             self._dispatch.blame(container.container_id, str(error))
             self._dispatch.exited(ContainerLost(container.container_id, None, None, False, str(error)))

@@ -6,6 +6,7 @@ Every container it knows has state on disk before its process exists, so the nex
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 import signal
@@ -55,7 +56,7 @@ class Worker:
         self._interpreters = Interpreters(config)
         self._builder = Builder(config, runtime, blobs)
         self._root = config.run / "c"
-        self._lib = config.run / "lib"
+        self._lib: Path
         self._live: dict[str, LiveContainer] = {}
         self.execs = Execs(self._live.get)
         self._writers: dict[str, Writer] = {}
@@ -72,7 +73,7 @@ class Worker:
     def open(self) -> None:
         """Install the runner for containers, and adopt what a previous worker left running."""
         self._root.mkdir(parents=True, exist_ok=True)
-        self._install_lib()
+        self._lib = self._install_lib()
         self._builder.clean()
         for name in sorted(p.name for p in self._root.iterdir() if p.is_dir()):
             found = container.adopt(self._root, name, self._runtime, self._appender)
@@ -82,19 +83,30 @@ class Worker:
                 self._live[found.state.container_id] = found
                 self._watch(found)
         self._runtime.keep({live.state.app_id for live in self._live.values()})
+        if not self._live:  # who lives may read the copy of an earlier version
+            for path in self._config.run.glob("lib*"):
+                if path != self._lib:
+                    shutil.rmtree(path, ignore_errors=True)
 
-    def _install_lib(self) -> None:
-        """A readable copy: the package itself may lie where containers cannot look (mode 0700, under /root)."""
+    def _install_lib(self) -> Path:
+        """A readable copy: the package itself may lie where containers cannot look (mode 0700, under /root).
+
+        It is named by its content and stays as it is: containers of an earlier worker read it while they start.
+        """
         source = Path(__file__).resolve().parent.parent
-        fresh = self._lib.with_name("lib.new")
-        shutil.rmtree(fresh, ignore_errors=True)
+        digest = _digest({f"ionian_{package}": source / package for package in ("runner", "compat")})
+        lib = self._config.run / f"lib-{digest}"
+        if lib.is_dir() and _digest({path.name: path for path in lib.iterdir()}) == digest:
+            return lib
+        fresh = self._config.run / "lib.new"
+        for path in (fresh, lib):  # half made, or damaged
+            shutil.rmtree(path, ignore_errors=True)
         for package in ("runner", "compat"):
             shutil.copytree(source / package, fresh / f"ionian_{package}", ignore=shutil.ignore_patterns("__pycache__"))
         for path in [fresh, *fresh.rglob("*")]:
             path.chmod(0o755 if path.is_dir() else 0o644)
-        if self._lib.exists():
-            shutil.rmtree(self._lib)
-        fresh.rename(self._lib)
+        fresh.rename(lib)
+        return lib
 
     # -- containers
 
@@ -311,3 +323,14 @@ class Worker:
         self.execs.close()
         for writer in self._writers.values():
             writer.close()
+
+
+def _digest(packages: dict[str, Path]) -> str:
+    """Names the content of directories, byte code aside."""
+    content = hashlib.sha256()
+    for name, package in sorted(packages.items()):
+        for path in sorted(package.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                data = path.read_bytes()
+                content.update(f"{name}/{path.relative_to(package)} {len(data)}\n".encode() + data)
+    return content.hexdigest()[:16]

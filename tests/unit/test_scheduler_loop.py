@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from ionian.blobs.files import FileBlobStore
-from ionian.dispatch.dispatch import Dispatch
+from ionian.dispatch.dispatch import START_TRIES, Dispatch
 from ionian.engines.engine import ContainerExited, Engine
 from ionian.engines.fake import FakeEngine
 from ionian.errors import ContainerFailed, DeadlineExceeded, NotFound, ResourceExhausted, Unavailable
@@ -192,6 +192,40 @@ async def test_start_refused_by_the_machine(house: House) -> None:
         await house.dispatch.acquire("fu-1", 20)
     house.engine.knobs.refuse_start = ""
     (await house.dispatch.acquire("fu-1", 20)).release()  # the next one gets its own try, after the back-off
+
+
+async def test_who_waits_goes_on_waiting_while_the_worker_is_away(house: House) -> None:
+    house.engine.knobs.away = 2
+    await house.submit("in-1")
+    assert (await house.output("in-1"))["status"] == Status.SUCCESS
+    assert not house.engine.knobs.away
+
+
+async def test_a_container_killed_while_it_starts_is_started_again(house: House) -> None:
+    house.engine.knobs.killed = START_TRIES - 1
+    await house.submit("in-1")
+    assert (await house.output("in-1"))["status"] == Status.SUCCESS
+    assert house.engine.started == START_TRIES
+
+
+async def test_containers_that_are_always_killed_while_they_start_are_told_of(house: House) -> None:
+    house.engine.knobs.killed = START_TRIES
+    await house.submit("in-1")
+    record = await house.output("in-1")
+    assert record["status"] == Status.INIT_FAILURE
+    assert "could not start" in record["exception"]
+
+
+async def test_another_worker(house: House) -> None:
+    (await house.dispatch.acquire("fu-1", 20)).release()
+    known = next(iter(house.engine.live))
+    await house.engine.start(await house._describe("ta-stray", SPEC))
+    await house.engine.start(await house._describe("ta-sandbox", SPEC))
+    alive = {known, "ta-stray", "ta-sandbox"}
+    await house.scheduler.worker_replaced(alive, {"ta-sandbox"})
+    assert house.engine.live.keys() == {known, "ta-sandbox"}
+    await house.scheduler.worker_replaced({"ta-sandbox"}, {"ta-sandbox"})
+    await until(lambda: house.dispatch.container(known) is None)
 
 
 async def test_failed_load_reaches_requests_and_inputs(house: House) -> None:
