@@ -141,8 +141,10 @@ class Calls:
 
         Those say themselves what they work on, see ``found``; what a container took with it counts as lost.
         """
-        waiting = []
+        waiting, latest = [], self._clock() + policy.MAX_DELAY_S  # later ones are of a clock that was set back
         for opened in inputs:
+            if opened.not_before > latest:
+                opened = replace(opened, not_before=latest)
             if not opened.container_id:
                 waiting.append(opened)
             elif opened.container_id in alive:

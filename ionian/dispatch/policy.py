@@ -8,7 +8,7 @@ from ionian.model import OpenInput, Retries, Status
 
 MAX_CRASHES = 8  # lost containers that one input may survive under crash_requeue (the hosted client's own limit)
 CRASH_BACKOFF_S = 1.0  # before the first of them is forgiven; doubles each time
-_MAX_DELAY_S = 60.0
+MAX_DELAY_S = 60.0  # the longest backoff that there is
 _RETRIED = frozenset({Status.FAILURE, Status.TIMEOUT, Status.INIT_FAILURE, Status.OUT_OF_MEMORY})
 
 
@@ -29,7 +29,7 @@ def again(
     ``lost``: its container ended under it, so nobody knows how far it came. ``now`` is unix seconds.
     """
     if lost and crash_requeue and ended.crashes < MAX_CRASHES:
-        wait = min(CRASH_BACKOFF_S * 2**ended.crashes, _MAX_DELAY_S)
+        wait = min(CRASH_BACKOFF_S * 2**ended.crashes, MAX_DELAY_S)
         return replace(ended, crashes=ended.crashes + 1, not_before=now + wait, container_id="")
     if status not in _RETRIED or ended.attempt >= retries.max_retries:
         return None

@@ -14,6 +14,7 @@ from ionian.dispatch.slot import Container, Slot
 from ionian.errors import IonianError
 from ionian.model import Batching, ContainerState, ContainerView, FunctionSpec, FunctionView, spec_key
 
+_NEVER = float("inf")
 Later = Callable[[float, Callable[[], None]], None]  # seconds, what to do then
 
 
@@ -40,7 +41,7 @@ class Pool:
         self._clock = clock
         self._changed = changed
         self._later = later
-        self._lingering = False
+        self._lingers_until = _NEVER
 
     def update(self, spec: FunctionSpec) -> None:
         """A new version is live: containers of another key take no more inputs (the planner drains them)."""
@@ -105,12 +106,13 @@ class Pool:
                     slot.release()
 
     def _linger(self, seconds: float) -> None:
-        if not self._lingering and any(self._has_room(container) for container in self._ready):
-            self._lingering = True
+        until = self._clock() + seconds
+        if until < self._lingers_until and any(self._has_room(container) for container in self._ready):
+            self._lingers_until = until
             self._later(seconds, self._lingered)
 
     def _lingered(self) -> None:
-        self._lingering = False
+        self._lingers_until = _NEVER
         self.serve()
 
     def fail_waiting(self, error: IonianError) -> None:
