@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from grpclib.server import Server as GrpcServer
 
-from ionian import __version__
+from ionian import __version__, overview
 from ionian.api import approval, blobs, page
 from ionian.api.context import Context
 from ionian.errors import NotFound, Unauthenticated
@@ -68,7 +68,7 @@ def _status(server: Server) -> dict[str, object]:
         "home": str(config.home),
         "isolation": str(info.isolation),
         "details": list(info.details),
-        **server.status(),
+        **overview.of(server),
     }
 
 

@@ -37,6 +37,7 @@ from ionian.errors import FailedPrecondition, IonianError
 from ionian.gateway.router import Router
 from ionian.gateway.server import Gateway
 from ionian.images import pruning
+from ionian.recorder import Recorder
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
 from ionian.scheduler.sandboxes import Sandboxes
@@ -208,7 +209,7 @@ async def _running(config: Config) -> AsyncIterator[Server]:
                     (config.run / "server.json").unlink(missing_ok=True)
                     await gateway.drain(config.drain_s)
                     server.scheduler.paused = True
-            await server.write_items()
+            await server.recorder.flush()
             await server.dispatch.calls.ledger.flush()
         finally:
             await gateway.close()
@@ -221,11 +222,12 @@ def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tupl
     watch, router = Watch(), Router()
     store = FileBlobStore(config.blobs)
     server = Server(config, database, watch, engine, router, _container_key(config))
+    server.recorder = Recorder(database, watch, server.running_call)
     server.dispatch = Dispatch(
         clock=steady(),
         blobs=store,
-        journal=server.journal,
-        items=server.items,
+        journal=server.recorder.journal,
+        items=server.recorder.item,
         kill=lambda container_id, reason: server.scheduler.kill(container_id, reason),
         max_queued=config.max_queued,
         crash_requeue=config.crash_requeue == "yes",
@@ -250,7 +252,7 @@ async def _loops(server: Server, context: Context) -> AsyncIterator[None]:
         server.scheduler.run(),
         server.builds.run(),
         server.dispatch.calls.ledger.loop(),
-        server.items_loop(),
+        server.recorder.loop(),
         server.engine_events(),
         server.prepare_all(),
         _housekeeping(context),

@@ -9,28 +9,26 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from ionian.api import layouts, schedules
+from ionian.api import layouts
 from ionian.api.context import Inside
 from ionian.config import Config
 from ionian.dispatch.dispatch import Dispatch
 from ionian.dispatch.failures import StartFailed
-from ionian.dispatch.ledger import AGAIN_S
 from ionian.dispatch.slot import Slot
 from ionian.engines.engine import ContainerExited, LogsWritten, WorkerLost
 from ionian.engines.local import LocalEngine
-from ionian.errors import IonianError, NotFound, ResourceExhausted, Unavailable, WorkerAway
+from ionian.errors import IonianError, NotFound, WorkerAway
 from ionian.gateway.router import Router, WebFunction, app_label
 from ionian.model import (
     ContainerKind,
     ContainerSpec,
     FunctionSpec,
     InputRef,
-    JournalEntries,
-    Journalled,
     OpenInput,
     RunningContainer,
     Status,
 )
+from ionian.recorder import Recorder
 from ionian.runtimes import gpus
 from ionian.scheduler import sandboxes
 from ionian.scheduler.builds import Builds
@@ -39,7 +37,7 @@ from ionian.scheduler.sandboxes import Sandboxes
 from ionian.state import calls, functions, labels, mounts, passes
 from ionian.state.database import Database, Tx
 from ionian.state.sandboxes import is_one as is_sandbox
-from ionian.state.watch import Watch, call_topic, logs_topic
+from ionian.state.watch import Watch, logs_topic
 
 log = logging.getLogger("ionian")
 
@@ -68,11 +66,10 @@ class Server:
         self._container_key = container_key
         self._layouts: dict[tuple[str, int], str] = {}  # by app and version, for versions never change
         self.dispatch: Dispatch
+        self.recorder: Recorder
         self.scheduler: Scheduler
         self.builds: Builds
         self.sandboxes: Sandboxes
-        self._items: list[tuple[str, int, int, bytes]] = []  # call, position, data format, data
-        self._item_came = asyncio.Event()
         self._names_resolve = resolves("ionian-check.localhost")
 
     # -- what the API needs (api.context.Services)
@@ -99,6 +96,11 @@ class Server:
 
     def taken(self, call_id: str, items: int) -> None:
         self.dispatch.calls.taken(call_id, items)
+
+    def running_call(self, input_id: str) -> str | None:
+        """The call of an input that runs now."""
+        running = self.dispatch.calls.running.get(input_id)
+        return running.input.call_id if running is not None else None
 
     def build(self) -> None:
         self.builds.wake()
@@ -225,90 +227,7 @@ class Server:
             f"{self.base_url}/_web/{web.label}",
         ]
 
-    def status(self) -> dict[str, Any]:
-        """What ``ionian status`` shows."""
-        by_app: dict[str, dict[str, Any]] = {}
-        for pool in self.dispatch.pools.values():
-            if pool.retired:
-                continue
-            spec = pool.spec
-            app = by_app.setdefault(
-                spec.app_id,
-                {
-                    "app_id": spec.app_id,
-                    "name": spec.app_name,
-                    "environment": spec.environment,
-                    "state": "deployed" if spec.version else "ephemeral",
-                    "functions": [],
-                },
-            )
-            app["functions"].append(
-                {
-                    "function_id": spec.function_id,
-                    "name": spec.name,
-                    "version": spec.version,
-                    "urls": self.addresses(spec),
-                    "containers": len(pool.containers),
-                    "queued": len(pool.waiting),
-                    "schedule": schedules.described(spec.definition),
-                    "schedule_fires": False,
-                    "in_flight": sum(c.in_flight for c in pool.containers.values()),
-                }
-            )
-        containers = [
-            {
-                "container_id": c.container_id,
-                "function_id": c.function_id,
-                "app_id": pool.spec.app_id,
-                "state": str(c.state),
-                "in_flight": c.in_flight,
-                "served": c.served,
-                "started_at": c.started_at,
-            }
-            for pool in self.dispatch.pools.values()
-            for c in pool.containers.values()
-        ]
-        return {"apps": list(by_app.values()), "containers": containers + self.sandboxes.described()}
-
     # -- what dispatch and scheduler need
-
-    async def journal(self, entries: JournalEntries) -> Journalled:
-        """Write what dispatch has decided, then wake whoever waits for it."""
-        done = await self.database.write(calls.commit, entries)
-        for call_id in {record.call_id for record in entries.ends}:
-            self.watch.notify(call_topic(call_id))
-        return done
-
-    def items(self, container_id: str, header: dict[str, Any], payload: bytes) -> None:
-        """A container has yielded one item of a generator."""
-        running = self.dispatch.calls.running.get(header["id"])
-        if running is None:
-            return
-        self._items.append((running.input.call_id, int(header["index"]), int(header["data_format"]), payload))
-        self._item_came.set()
-
-    async def items_loop(self) -> None:
-        """Write items in the order in which they came, all that wait in one commit. Runs until cancelled."""
-        while True:
-            await self._item_came.wait()
-            self._item_came.clear()
-            try:
-                await self.write_items()
-            except (ResourceExhausted, Unavailable) as error:
-                log.error("items of generators cannot be written now, trying again: %s", error)
-                await asyncio.sleep(AGAIN_S)
-                self._item_came.set()
-
-    async def write_items(self) -> None:
-        """Commit every item so far, then wake who waits for them. What cannot be written is kept for the next time."""
-        batch, self._items = self._items, []
-        try:
-            await self.database.write(_add_all, batch)
-        except BaseException:
-            self._items = batch + self._items
-            raise
-        for call_id in {item[0] for item in batch}:
-            self.watch.notify(call_topic(call_id))
 
     async def describe(self, container_id: str, spec: FunctionSpec) -> ContainerSpec:
         """What a container is started with. A client in there finds this server, and who it is, in its environment."""
@@ -377,11 +296,6 @@ class Server:
             except IonianError as error:
                 failed = StartFailed(f"{pool.spec.name} could not start: {error}")
                 self.dispatch.start_failed(pool.spec.function_id, failed)
-
-
-def _add_all(tx: Tx, items: list[tuple[str, int, int, bytes]]) -> None:
-    for call_id, position, data_format, data in items:
-        calls.add_item(tx, call_id, position, data_format, data)
 
 
 def _mounted_files(tx: Tx, spec: FunctionSpec) -> dict[str, Any]:

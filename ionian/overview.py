@@ -1,0 +1,54 @@
+"""What ``ionian status`` shows of a running server: read from memory, changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ionian.api import schedules
+from ionian.services import Server
+
+
+def of(server: Server) -> dict[str, Any]:
+    """Apps with their functions, and containers."""
+    by_app: dict[str, dict[str, Any]] = {}
+    for pool in server.dispatch.pools.values():
+        if pool.retired:
+            continue
+        spec = pool.spec
+        app = by_app.setdefault(
+            spec.app_id,
+            {
+                "app_id": spec.app_id,
+                "name": spec.app_name,
+                "environment": spec.environment,
+                "state": "deployed" if spec.version else "ephemeral",
+                "functions": [],
+            },
+        )
+        app["functions"].append(
+            {
+                "function_id": spec.function_id,
+                "name": spec.name,
+                "version": spec.version,
+                "urls": server.addresses(spec),
+                "containers": len(pool.containers),
+                "queued": len(pool.waiting),
+                "schedule": schedules.described(spec.definition),
+                "schedule_fires": False,
+                "in_flight": sum(c.in_flight for c in pool.containers.values()),
+            }
+        )
+    containers = [
+        {
+            "container_id": c.container_id,
+            "function_id": c.function_id,
+            "app_id": pool.spec.app_id,
+            "state": str(c.state),
+            "in_flight": c.in_flight,
+            "served": c.served,
+            "started_at": c.started_at,
+        }
+        for pool in server.dispatch.pools.values()
+        for c in pool.containers.values()
+    ]
+    return {"apps": list(by_app.values()), "containers": containers + server.sandboxes.described()}
