@@ -14,6 +14,7 @@ WEB_KINDS = {
     api_pb2.WEBHOOK_TYPE_WSGI_APP: WebKind.WSGI,
 }
 DEFAULT_TIMEOUT_S = 300
+SHORTEST_STARTUP_S = 30  # of a function that says nothing about it
 MAX_TIMEOUT_S = 86_400
 
 
@@ -35,13 +36,19 @@ def settings_of(function: api_pb2.Function, label: str) -> Settings:
         resources=_resources(function.resources),
         scaling=_scaling(function),
         timeout_s=timeout_s,
-        startup_timeout_s=function.startup_timeout_secs or timeout_s,
+        startup_timeout_s=_startup_timeout_s(function, timeout_s),
         supported_output_formats=tuple(function.supported_output_formats),
         block_network=function.block_network,
         retries=_retries(function.retry_policy),
         batching=_batching(function),
         max_inputs=1 if function.single_use_containers else function.max_inputs,
     )
+
+
+def _startup_timeout_s(function: api_pb2.Function, timeout_s: int) -> int:
+    """Clients send ``timeout`` where the user gave no startup_timeout; a short one is meant for inputs, not imports."""
+    given = function.startup_timeout_secs or timeout_s
+    return given if given != timeout_s else max(given, SHORTEST_STARTUP_S)
 
 
 def _retries(policy: api_pb2.FunctionRetryPolicy) -> Retries:
