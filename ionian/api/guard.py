@@ -5,6 +5,7 @@ The only place of the gRPC edge that catches everything; nothing below it knows 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
+from h2.exceptions import StreamClosedError
 
 from ionian import wire
 from ionian.api import inside
@@ -102,6 +104,8 @@ class Guard:
             raise GRPCError(Status[error.grpc], str(error)) from error
         except (StreamTerminatedError, ConnectionError):
             raise  # the client has gone: nobody to tell
+        except StreamClosedError as error:
+            raise asyncio.CancelledError from error  # it has gone too, and this task's cancellation is on its way
         except Exception as error:
             self.errors[name] += 1
             error_id = new_id("err")

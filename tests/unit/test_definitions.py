@@ -6,10 +6,11 @@ import pytest
 
 from ionian.api import definitions
 from ionian.model import Batching, Retries
+from ionian.state.functions import Settings
 from ionian.wire import api_pb2
 
 
-def _settings(**fields: object) -> definitions.Settings:
+def _settings(**fields: object) -> Settings:
     return definitions.settings_of(api_pb2.Function(function_name="f", **fields), "")  # type: ignore[arg-type]
 
 
