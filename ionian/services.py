@@ -70,6 +70,7 @@ class Server:
         self.scheduler: Scheduler
         self.builds: Builds
         self.sandboxes: Sandboxes
+        self._adopted = False
         self._names_resolve = resolves("ionian-check.localhost")
 
     # -- what the API needs (api.context.Services)
@@ -260,12 +261,15 @@ class Server:
     async def adopt(self) -> None:
         """Take over the containers a previous server left; end those nobody needs. Then run what it had accepted."""
         self.scheduler.paused = True  # until then a container that lives would be started once more
-        found = await self.engine.running()
+        found = await self.engine.running_then()
         await self.sandboxes.adopt(found)
         functions_of = [c for c in found if c.container_id not in self.sandboxes.running]
         await self.scheduler.adopt(functions_of, await self.database.read(calls.open_inputs))
         self.scheduler.paused = False
         self.dispatch.demand.set()
+        if self.engine.replaced:  # while that went on
+            await self._compare()
+        self._adopted = True
 
     async def engine_events(self) -> None:
         """Follow the engine. A lost worker is started again; it finds its containers, we take them over."""
@@ -281,6 +285,11 @@ class Server:
 
     async def _worker_lost(self) -> None:
         await self.engine.reconnect()
+        if self._adopted:  # else it is done after that
+            await self._compare()
+
+    async def _compare(self) -> None:
+        """What lives in another worker than before, and what does not any more."""
         with contextlib.suppress(WorkerAway):  # lost again: that is the next event
             found = await self.engine.running()
             alive = {running.container_id for running in found}
@@ -293,6 +302,8 @@ class Server:
         for pool in list(self.dispatch.pools.values()):
             try:
                 await self.prepare(pool.spec)
+            except WorkerAway:
+                continue  # whoever starts a container of it prepares it
             except IonianError as error:
                 failed = StartFailed(f"{pool.spec.name} could not start: {error}")
                 self.dispatch.start_failed(pool.spec.function_id, failed)

@@ -64,6 +64,7 @@ class LocalEngine:
         self._reading: asyncio.Task[None] | None = None
         self._child: subprocess.Popen[bytes] | None = None  # the worker, when this process started it
         self._greeted = False
+        self.replaced = False  # it is not the worker of the start any more
         self._next_id = 0
         self._answers: dict[int, asyncio.Queue[rpc.Message]] = {}
         self._events: asyncio.Queue[Event] = asyncio.Queue()
@@ -88,6 +89,7 @@ class LocalEngine:
 
     async def reconnect(self) -> None:
         """Connect again after a WorkerLost. Raises Unavailable when no worker can be started."""
+        self.replaced = True
         for tries_left in reversed(range(RECONNECTS)):
             try:
                 await self.connect()
@@ -198,6 +200,17 @@ class LocalEngine:
 
     async def running(self) -> list[RunningContainer]:
         return [codec.load(RunningContainer, item) for item in await self._request("running", {})]
+
+    async def running_then(self) -> list[RunningContainer]:
+        """The same, waiting for the next worker when this one is lost meanwhile. Raises WorkerAway."""
+        deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
+        while True:
+            try:
+                return await self.running()
+            except WorkerAway:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(0.05)  # who follows the events starts one
 
     async def build(self, request: BuildRequest) -> AsyncIterator[BuildOutput | BuildDone]:
         async for message in self._exchange("build", {"request": codec.dump(request)}):

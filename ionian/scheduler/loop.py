@@ -95,7 +95,7 @@ class Scheduler:
         for running in found:
             pool = self._dispatch.pools.get(running.function_id)
             if pool is None or pool.retired:  # one of an older version finishes what it has: the planner drains it
-                await self._engine.stop(running.container_id, EXIT_HOOKS_S)
+                self._stop(running.container_id, EXIT_HOOKS_S)
                 continue
             capacity = pool.spec.scaling.max_concurrent_inputs
             container = Container(
@@ -114,7 +114,7 @@ class Scheduler:
         for container in alive:
             await self._dispatch.connect(container)
             if not self._dispatch.linked(container.container_id):
-                await self._engine.stop(container.container_id, 0.0)
+                self._stop(container.container_id, 0.0)
                 text = "it could not be reached when the server started again"
                 self._dispatch.exited(ContainerLost(container.container_id, None, None, False, text))
 
@@ -128,7 +128,7 @@ class Scheduler:
                 self._dispatch.exited(ContainerLost(known.container_id, None, None, False, text))
         for container_id in alive - others:
             if self._dispatch.container(container_id) is None:  # it came to be while nobody heard of it
-                await self._engine.stop(container_id, 0.0)
+                self._stop(container_id, 0.0)
 
     def _apply(self, action: Action, now: float) -> None:
         self.decisions.append(Decision(now, action))

@@ -223,7 +223,7 @@ async def test_another_worker(house: House) -> None:
     await house.engine.start(await house._describe("ta-sandbox", SPEC))
     alive = {known, "ta-stray", "ta-sandbox"}
     await house.scheduler.worker_replaced(alive, {"ta-sandbox"})
-    assert house.engine.live.keys() == {known, "ta-sandbox"}
+    await until(lambda: house.engine.live.keys() == {known, "ta-sandbox"})
     await house.scheduler.worker_replaced({"ta-sandbox"}, {"ta-sandbox"})
     await until(lambda: house.dispatch.container(known) is None)
 
