@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 from google.protobuf.empty_pb2 import Empty
@@ -11,15 +12,17 @@ from ionian.api.context import Context
 from ionian.errors import FailedPrecondition, InvalidRequest, ResourceExhausted, Unimplemented
 from ionian.model import InputRef, OpenInput, Status
 from ionian.state import apps, blobs, calls, functions
-from ionian.state.calls import NewInput
+from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import Row, Tx
-from ionian.state.watch import call_topic
+from ionian.state.watch import call_topic, readers_topic
 from ionian.wire import api_pb2
 
 MAX_OUTSTANDING = 1000  # inputs of one .map in flight
 OUTPUT_BATCH = 500
 ITEM_BATCH = 100
 ITEM_WAIT_S = 55.0  # the client asks again after that
+LAST_ITEMS_S = 10.0  # how long the failure of a generator waits for the items before it to be read
+READER_S = 0.3  # and for somebody to read them: a client asks for items and for the end at the same time
 IDLE_WAIT_S = 0.25  # the same, of a call without open inputs: clients up to 0.73 ask before they know if any will come
 CANCELLED = "the function call was cancelled"
 
@@ -31,22 +34,21 @@ async def FunctionMap(ctx: Context, request: api_pb2.FunctionMapRequest) -> api_
     slot = ctx.services.reserve(request.function_id) if len(news) == 1 else None
     live = ctx.services.is_live(request.function_id)
 
-    def accept(tx: Tx) -> tuple[str, list[tuple[int, str]], list[OpenInput]]:
+    call = NewCall(
+        request.function_id,
+        request.function_call_type,
+        request.function_call_invocation_type,
+        request.parent_input_id,
+        ctx.caller.request_key,
+    )
+
+    def accept(tx: Tx) -> tuple[str, calls.Accepted]:
         if not live:
             _check_callable(tx, request.function_id)
-        call_id, _ = calls.create(
-            tx,
-            request.function_id,
-            request.function_call_type,
-            request.function_call_invocation_type,
-            request.parent_input_id,
-            ctx.caller.request_key,
-            ctx.now,
-        )
-        return call_id, *calls.accept(tx, call_id, news, ctx.now, slot.container_id if slot else "")
+        return calls.create(tx, call, ctx.now, news, slot.container_id if slot else "")
 
     try:
-        call_id, ids, fresh = await ctx.database.write(accept)
+        call_id, (ids, fresh) = await ctx.database.write(accept)
     except BaseException:
         if slot is not None:
             slot.release()
@@ -153,12 +155,28 @@ async def FunctionGetOutputs(
             ticket.cancel()
             break
         await ctx.watch.wait(ticket, wait)
+    if rows and rows[0]["status"] != Status.SUCCESS:
+        await _items_read(ctx, request.function_call_id)
     return api_pb2.FunctionGetOutputsResponse(
         idxs=[row["position"] for row in rows],
         outputs=[await _output(ctx, row) for row in rows],
         last_entry_id=f"{rows[-1]['entry']}-0" if rows else request.last_entry_id,
         num_unfinished_inputs=left,
     )
+
+
+async def _items_read(ctx: Context, call_id: str) -> None:
+    """Wait until who reads this generator now has its items: a client that hears of a failure reads no further."""
+    items = await ctx.database.read(calls.last_item, call_id)
+    if not items:
+        return
+    if not ctx.readers.reads(call_id):
+        await ctx.watch.wait(ctx.watch.ticket(readers_topic(call_id)), READER_S)
+    until = ctx.elapsed() + LAST_ITEMS_S
+    while ctx.readers.behind(call_id, items) and (wait := until - ctx.elapsed()) > 0:
+        await ctx.watch.wait(ctx.watch.ticket(readers_topic(call_id)), wait)
+    if ctx.readers.reads(call_id):
+        await asyncio.sleep(min(0.1 + 0.0005 * items, 3.0))  # seconds for the client to look at what it was sent
 
 
 def _entry(entry_id: str) -> int:
@@ -206,25 +224,27 @@ async def FunctionCallGetDataOut(
     ctx: Context, request: api_pb2.FunctionCallGetDataRequest
 ) -> AsyncIterator[api_pb2.DataChunk]:
     """Items of a generator as they come."""
-    after = request.last_index
-    until = ctx.elapsed() + ITEM_WAIT_S
-    while True:
-        ticket = ctx.watch.ticket(call_topic(request.function_call_id))
-        rows = await ctx.database.read(calls.items, request.function_call_id, after, ITEM_BATCH)
-        for row in rows:
-            chunk = api_pb2.DataChunk(index=row["position"], data_format=row["data_format"])
-            await _fill(ctx, chunk, row["data"])
-            yield chunk
-            after = row["position"]
-        if rows:
-            ctx.services.taken(request.function_call_id, after)
-        wait = until - ctx.elapsed()
-        if rows or wait <= 0:
-            ticket.cancel()
-        if wait <= 0:
-            return
-        if not rows:
-            await ctx.watch.wait(ticket, wait)
+    call_id, until = request.function_call_id, ctx.elapsed() + ITEM_WAIT_S
+    with ctx.readers.reading(call_id, request.last_index) as reader:
+        ctx.watch.notify(readers_topic(call_id))
+        while True:
+            ticket = ctx.watch.ticket(call_topic(call_id))
+            rows = await ctx.database.read(calls.items, call_id, reader.position, ITEM_BATCH)
+            for row in rows:
+                chunk = api_pb2.DataChunk(index=row["position"], data_format=row["data_format"])
+                await _fill(ctx, chunk, row["data"])
+                yield chunk
+                reader.position = row["position"]
+            if rows:
+                ctx.services.taken(call_id, reader.position)
+                ctx.watch.notify(readers_topic(call_id))
+            wait = until - ctx.elapsed()
+            if rows or wait <= 0:
+                ticket.cancel()
+            if wait <= 0:
+                return
+            if not rows:
+                await ctx.watch.wait(ticket, wait)
 
 
 async def FunctionCallCancel(ctx: Context, request: api_pb2.FunctionCallCancelRequest) -> Empty:

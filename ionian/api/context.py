@@ -10,6 +10,7 @@ from typing import Protocol
 from ionian.api.anonymous import Anonymous
 from ionian.api.flows import Flows
 from ionian.api.known import KnownTokens
+from ionian.api.readers import Readers
 from ionian.blobs.store import BlobStore
 from ionian.config import Config
 from ionian.dispatch.slot import Slot
@@ -133,6 +134,7 @@ class Context:
     flows: Flows = field(default_factory=Flows)
     anonymous: Anonymous = field(default_factory=Anonymous)
     known: KnownTokens = field(default_factory=KnownTokens)
+    readers: Readers = field(default_factory=Readers)
 
     def of(self, caller: Caller) -> Context:
         """The same context for one call."""

@@ -27,28 +27,43 @@ class NewInput:
     args_blob: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NewCall:
+    """A call as the client asks for it."""
+
+    function_id: str
+    call_type: int
+    invocation_type: int
+    parent_input_id: str = ""
+    request_key: str = ""  # the same for every attempt of one request
+
+
+Accepted = tuple[list[tuple[int, str]], list[OpenInput]]  # position and id of each input, and those to dispatch
+
+
 def create(
-    tx: Tx, function_id: str, call_type: int, invocation_type: int, parent_input_id: str, request_key: str, now: float
-) -> tuple[str, bool]:
-    """A new call, or the one that the same request made before. Returns its id and whether it is new."""
-    if request_key:
+    tx: Tx, new: NewCall, now: float, inputs: Sequence[NewInput] = (), container_id: str = ""
+) -> tuple[str, Accepted]:
+    """A new call with its first inputs, or the one that the same request made before. Returns its id and ``accept``."""
+    if new.request_key:
         # The second condition is what makes the partial index usable for a parameter.
-        row = tx.one("SELECT call_id FROM calls WHERE request_key = ? AND request_key <> ''", request_key)
+        row = tx.one("SELECT call_id FROM calls WHERE request_key = ? AND request_key <> ''", new.request_key)
         if row:
-            return str(row["call_id"]), False
+            return str(row["call_id"]), accept(tx, str(row["call_id"]), inputs, now, container_id)
     call_id = new_id("fc")
     tx.execute(
         "INSERT INTO calls (call_id, function_id, call_type, invocation_type, parent_input_id, request_key, "
-        "expected_inputs, created_at) VALUES (?, ?, ?, ?, ?, ?, -1, ?)",
+        "expected_inputs, created_at, accepted) VALUES (?, ?, ?, ?, ?, ?, -1, ?, ?)",
         call_id,
-        function_id,
-        call_type,
-        invocation_type,
-        parent_input_id,
-        request_key,
+        new.function_id,
+        new.call_type,
+        new.invocation_type,
+        new.parent_input_id,
+        new.request_key,
         now,
+        len({given.position for given in inputs}),
     )
-    return call_id, True
+    return call_id, _insert(tx, call_id, new.function_id, {}, inputs, now, container_id)
 
 
 def get(tx: Tx, call_id: str) -> Row:
@@ -59,17 +74,14 @@ def get(tx: Tx, call_id: str) -> Row:
     return row
 
 
-def accept(
-    tx: Tx, call_id: str, inputs: Sequence[NewInput], now: float, container_id: str = ""
-) -> tuple[list[tuple[int, str]], list[OpenInput]]:
-    """Journal inputs. Returns position and id of each, and those to dispatch: a repeated request adds nothing.
+def accept(tx: Tx, call_id: str, inputs: Sequence[NewInput], now: float, container_id: str = "") -> Accepted:
+    """Journal more inputs. A repeated request adds nothing.
 
     ``container_id``: who has a slot for them already, which makes it their claim.
     """
+    call = get(tx, call_id)
     if not inputs:
-        get(tx, call_id)
         return [], []
-    function_id = str(get(tx, call_id)["function_id"])
     positions = [new.position for new in inputs]
     rows = tx.all(
         "SELECT position, input_id FROM inputs WHERE call_id = ? AND position BETWEEN ? AND ?",
@@ -77,7 +89,23 @@ def accept(
         min(positions),
         max(positions),
     )
-    ids = {int(row["position"]): str(row["input_id"]) for row in rows}
+    known = {int(row["position"]): str(row["input_id"]) for row in rows}
+    ids, fresh = _insert(tx, call_id, str(call["function_id"]), known, inputs, now, container_id)
+    if fresh:
+        tx.execute("UPDATE calls SET accepted = accepted + ? WHERE call_id = ?", len(fresh), call_id)
+    return ids, fresh
+
+
+def _insert(
+    tx: Tx,
+    call_id: str,
+    function_id: str,
+    ids: dict[int, str],
+    inputs: Sequence[NewInput],
+    now: float,
+    container_id: str,
+) -> Accepted:
+    """Rows for those whose position is not in ``ids``."""
     fresh: list[OpenInput] = []
     values: list[tuple[object, ...]] = []
     for new in inputs:
@@ -91,9 +119,7 @@ def accept(
         "attempt, finished, created_at, container_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?)",
         values,
     )
-    if fresh:
-        tx.execute("UPDATE calls SET accepted = accepted + ? WHERE call_id = ?", len(fresh), call_id)
-    return [(position, ids[position]) for position in positions], fresh
+    return [(new.position, ids[new.position]) for new in inputs], fresh
 
 
 def get_input(tx: Tx, input_id: str) -> Row:
@@ -213,7 +239,7 @@ def outputs(
     tx: Tx, call_id: str, after_entry: int, limit: int, between: tuple[int, int] | None = None
 ) -> tuple[list[Row], int]:
     """Outputs by arrival, behind an entry and in a range of positions (inclusive); and how many inputs are open."""
-    call = get(tx, call_id)
+    call = tx.one("SELECT accepted, ended FROM calls WHERE call_id = ?", call_id) or get(tx, call_id)
     sql = "SELECT * FROM outputs WHERE call_id = ? AND entry > ?"
     params: list[object] = [call_id, after_entry]
     if between is not None:
@@ -306,6 +332,12 @@ def items(tx: Tx, call_id: str, after: int, limit: int) -> list[Row]:
     return tx.all(
         "SELECT * FROM items WHERE call_id = ? AND position > ? ORDER BY position LIMIT ?", call_id, after, limit
     )
+
+
+def last_item(tx: Tx, call_id: str) -> int:
+    """The position of the newest item of a generator; 0 without any."""
+    row = tx.one("SELECT MAX(position) AS last FROM items WHERE call_id = ?", call_id)
+    return int(row["last"] or 0) if row else 0
 
 
 def expire(tx: Tx, before: float, limit: int = 1000) -> int:

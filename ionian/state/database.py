@@ -107,17 +107,16 @@ class _Write:
         Whoever waits and is cancelled meanwhile gets both: first the result, so that what must follow a commit at once
         does follow it, then the cancellation, where it next waits.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        cancelled = False
+        task: asyncio.Task[Any] | None = None  # set when it was cancelled
         while not self.settled:
             try:
                 await self.done
             except asyncio.CancelledError:
-                cancelled = True
+                task = asyncio.current_task()
+                assert task is not None
                 task.uncancel()
                 self.done = asyncio.get_running_loop().create_future()
-        if cancelled:
+        if task is not None:
             task.cancel()
         if self.error is not None:
             raise self.error

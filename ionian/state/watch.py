@@ -11,6 +11,11 @@ def call_topic(call_id: str) -> str:
     return f"call/{call_id}"
 
 
+def readers_topic(call_id: str) -> str:
+    """Woken when somebody begins to read a generator, and when items were handed over."""
+    return f"readers/{call_id}"
+
+
 def image_topic(image_id: str) -> str:
     """Woken when an image's status changes or its build has printed something."""
     return f"image/{image_id}"

@@ -10,7 +10,7 @@ import pytest
 from ionian.errors import NotFound
 from ionian.model import OutputRecord, Status
 from ionian.state import callgraph, calls
-from ionian.state.calls import NewInput
+from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import SqliteDatabase, Tx
 from tests.unit.state_tables import add_function, new_app, open_tables
 
@@ -23,7 +23,7 @@ def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
 
 
 def _call(tx: Tx, function_id: str, parent: str = "", inputs: int = 1, now: float = 5.0) -> tuple[str, list[str]]:
-    call_id = calls.create(tx, function_id, 1, 1, parent, "", now)[0]
+    call_id = calls.create(tx, NewCall(function_id, 1, 1, parent), now)[0]
     news = [NewInput(position, 1, "", b"") for position in range(inputs)]
     return call_id, [input_id for _, input_id in calls.accept(tx, call_id, news, now)[0]]
 

@@ -33,7 +33,7 @@ from ionian.model import (
 )
 from ionian.runner import frames
 from ionian.state import calls
-from ionian.state.calls import NewInput
+from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import Row, SqliteDatabase, Tx
 from tests.unit.calls_world import Box, World
 from tests.unit.state_tables import new_app, open_tables
@@ -160,8 +160,9 @@ class CallsMachine(RuleBasedStateMachine):
         slot = world.server.reserve(spec.function_id) if count == 1 else None
 
         def accept(tx: Tx) -> tuple[str, list[OpenInput]]:
-            call_id, _ = calls.create(tx, spec.function_id, 1, 1, "", "", world.now)
-            return call_id, calls.accept(tx, call_id, news, world.now, slot.container_id if slot else "")[1]
+            new = NewCall(spec.function_id, 1, 1)
+            call_id, (_, fresh) = calls.create(tx, new, world.now, news, slot.container_id if slot else "")
+            return call_id, fresh
 
         call_id, fresh = await self.database.write(accept)
         self.calls.append((call_id, spec))
@@ -178,7 +179,11 @@ class CallsMachine(RuleBasedStateMachine):
     @rule(which=index, terminate=st.booleans(), die=st.booleans(), together=st.sampled_from(["", "before", "after"]))
     def cancel(self, which: int, terminate: bool, die: bool, together: str) -> None:
         if self.calls and self.world.server is not None:
-            self.run(self._cancel(self.calls[which % len(self.calls)][0], terminate, die and which % 4 == 0, together))
+            self.run(
+                self._cancel(
+                    self.calls[-1 - which % min(len(self.calls), 8)][0], terminate, die and which % 4 == 0, together
+                )
+            )
 
     async def _cancel(self, call_id: str, terminate: bool, die: bool, together: str) -> None:
         """``together``: a flush shares its transaction, before it or after it."""
@@ -352,6 +357,21 @@ class CallsMachine(RuleBasedStateMachine):
     def exit(self, which: int) -> None:
         if box := self._box(which):
             box.exit(9)
+
+    @precondition(lambda machine: _up(machine) and _alive(machine))
+    @rule(which=index)
+    def vanish(self, which: int) -> None:
+        """A container ends, and the server hears all of it."""
+        self.run(self._vanish(which))
+
+    async def _vanish(self, which: int) -> None:
+        if box := self._box(which):
+            box.exit(9)
+            for wire in [wire for wire in self.world.wires if wire.box is box]:
+                while wire.to_server():
+                    pass
+            while await self.world.event():
+                pass
 
     @precondition(lambda machine: _up(machine) and bool(machine.world.events))
     @rule()
@@ -548,9 +568,15 @@ class CallsMachine(RuleBasedStateMachine):
                 self.run(self._drain())
                 self._check_end()
         finally:
+            self.run(self._end())
             self.database.close()
-            self.run(asyncio.sleep(0))
             self.loop.close()
+
+    async def _end(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _drain(self) -> None:
         """Everything goes on from here, and goes well."""

@@ -30,7 +30,7 @@ from ionian.model import (
 )
 from ionian.scheduler.loop import Scheduler
 from ionian.state import calls
-from ionian.state.calls import NewInput
+from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import Row, Tx
 from tests.unit.state_tables import new_app, open_tables
 
@@ -91,7 +91,7 @@ def _accept(tx: Tx, ids: tuple[str, ...]) -> list[OpenInput]:
     if tx.one("SELECT * FROM calls") is None:
         app_id = new_app(tx, "app")
         tx.execute("INSERT INTO functions (function_id, app_id, name, created_at) VALUES ('fu-1', ?, 'f', 1)", app_id)
-        calls.create(tx, "fu-1", 1, 1, "", "", 1.0)
+        calls.create(tx, NewCall("fu-1", 1, 1), 1.0)
         tx.execute("UPDATE calls SET call_id = 'fc-1'")
     known = tx.one("SELECT COUNT(*) AS n FROM inputs")
     assert known is not None

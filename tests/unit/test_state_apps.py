@@ -10,7 +10,7 @@ import pytest
 from ionian.errors import AlreadyExists, FailedPrecondition, NotFound
 from ionian.model import OutputRecord, Status
 from ionian.state import apps, calls, environments, functions, images, sandboxes
-from ionian.state.calls import NewInput
+from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import SqliteDatabase, Tx
 from tests.unit.state_tables import add_function, built_image, new_app, open_tables, publish
 
@@ -148,7 +148,7 @@ def _working(tx: Tx, state: int) -> tuple[str, OutputRecord]:
     app_id = new_app(tx, "works", state=state, now=10.0)
     function_id = add_function(tx, app_id, "f")
     publish(tx, app_id, "", function_id, state=state)
-    call_id, _ = calls.create(tx, function_id, 1, 4, "", "", 10.0)
+    call_id, _ = calls.create(tx, NewCall(function_id, 1, 4), 10.0)
     [(_, input_id)], _ = calls.accept(tx, call_id, [NewInput(0, 1)], 10.0)
     return app_id, OutputRecord(input_id, call_id, Status.SUCCESS, 1)
 

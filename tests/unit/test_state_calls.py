@@ -11,7 +11,7 @@ import pytest
 from ionian.errors import FailedPrecondition, NotFound
 from ionian.model import JournalEntries, OutputRecord, Status
 from ionian.state import calls
-from ionian.state.calls import NewInput
+from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import SqliteDatabase, Tx
 from tests.unit.state_tables import add_function, new_app, open_tables, publish
 
@@ -27,7 +27,7 @@ def _call(tx: Tx, inputs: int, key: str = "") -> tuple[str, list[str]]:
     app_id = new_app(tx, "a")
     function_id = add_function(tx, app_id, "f")
     publish(tx, app_id, f"a-{app_id}", function_id)
-    call_id, _ = calls.create(tx, function_id, 1, 4, "", key, 1.0)
+    call_id, _ = calls.create(tx, NewCall(function_id, 1, 4, "", key), 1.0)
     ids, fresh = calls.accept(tx, call_id, [NewInput(n, 1, args=b"%d" % n) for n in range(inputs)], 1.0)
     assert [ref.input_id for ref in fresh] == [input_id for _, input_id in ids]
     return call_id, [input_id for _, input_id in ids]
@@ -69,7 +69,8 @@ async def test_outputs_come_in_order_of_arrival_behind_a_cursor(database: Sqlite
 async def test_a_repeated_request_makes_nothing_new(database: SqliteDatabase) -> None:
     call_id, ids = await database.write(_call, 2, "key-1")
     row = await database.read(calls.get, call_id)
-    assert await database.write(calls.create, row["function_id"], 1, 4, "", "key-1", 9.0) == (call_id, False)
+    same = NewCall(row["function_id"], 1, 4, "", "key-1")
+    assert await database.write(calls.create, same, 9.0, [NewInput(0, 1)]) == (call_id, ([(0, ids[0])], []))
     again, fresh = await database.write(calls.accept, call_id, [NewInput(0, 1), NewInput(1, 1), NewInput(2, 1)], 9.0)
     assert [input_id for _, input_id in again[:2]] == ids
     assert [ref.input_id for ref in fresh] == [again[2][1]]
