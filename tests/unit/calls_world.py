@@ -105,6 +105,11 @@ class Wire:
         chunk = self.server.out.popleft()
         if chunk != frames.CONTROL_PREFACE:  # the listener takes that off
             self.connection.data_received(chunk)
+            for kind, payload in frames.Parser().feed(chunk):
+                if kind in (frames.INPUT, frames.BATCH):
+                    header, _ = frames.split_control(payload)
+                    ids = {one["id"] for one in header.get("inputs", [header])}
+                    assert self.box.stopping or ids <= self.box.working.keys(), "sent to a container that ignores it"
         return True
 
     def to_server(self) -> bool:

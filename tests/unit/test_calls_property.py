@@ -7,6 +7,7 @@ waits without need: checked after every step, and at the end when everything has
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 import tempfile
 from collections import Counter
@@ -15,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -32,6 +34,7 @@ from ionian.model import (
     Status,
 )
 from ionian.runner import frames
+from ionian.scheduler import loop as scheduler
 from ionian.state import calls
 from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import Row, SqliteDatabase, Tx
@@ -124,6 +127,10 @@ class CallsMachine(RuleBasedStateMachine):
             old.unlink()
         shutil.copy(path.parent / "state.db", path)
         self.loop = asyncio.new_event_loop()
+        count = itertools.count()  # the same steps shall have the same ids
+        self.ids = pytest.MonkeyPatch()
+        for module in (calls, scheduler):
+            self.ids.setattr(module, "new_id", lambda prefix: f"{prefix}-{next(count):022}")
         self.database = SqliteDatabase(path)
         self.calls: list[tuple[str, FunctionSpec]] = []
         self.seen: dict[str, Row] = {}
@@ -569,6 +576,7 @@ class CallsMachine(RuleBasedStateMachine):
                 self._check_end()
         finally:
             self.run(self._end())
+            self.ids.undo()
             self.database.close()
             self.loop.close()
 
