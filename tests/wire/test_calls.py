@@ -83,6 +83,27 @@ async def test_a_generator_streams_its_items(scene: Stage, client: Path, work: P
     assert await _run(scene, client, work, "print('>', list(count.remote_gen(5)))") == ["[0, 1, 2, 3, 4]"]
 
 
+async def test_a_generator_that_fails_has_given_all_its_items_before(scene: Stage, client: Path, work: Path) -> None:
+    def count(n: int) -> Iterator[int]:
+        yield from range(n)
+        raise ValueError("the end")
+
+    scene.played.functions["count"] = count
+    lines = await _run(
+        scene,
+        client,
+        work,
+        "for n in (0, 1, 30, 400):",
+        "    got = []",
+        "    try:",
+        "        for item in count.remote_gen(n):",
+        "            got.append(item)",
+        "    except ValueError as error:",
+        "        print('>', got == list(range(n)), error)",
+    )
+    assert lines == ["True the end"] * 4
+
+
 async def test_a_method_of_a_class(scene: Stage, client: Path, work: Path) -> None:
     scene.played.functions["double"] = lambda n: 2 * n
     assert await _run(scene, client, work, "print('>', Box().double.remote(21))") == ["42"]
