@@ -24,7 +24,7 @@ from ionian.dispatch.running import Running, send
 from ionian.dispatch.slot import Slot
 from ionian.dispatch.strays import Strays
 from ionian.errors import IonianError, NotFound, ResourceExhausted
-from ionian.model import InputRef, OpenInput, OutputRecord, Status
+from ionian.model import ContainerState, InputRef, OpenInput, OutputRecord, Status
 from ionian.runner import frames
 
 MAX_ROW_BYTES = 4 * 1024 * 1024  # of a result; longer ones are blobs
@@ -198,7 +198,7 @@ class Calls:
             link = self._link_of(running.slot.container_id)
             if ref is None or running.cancelled:
                 self._leave(running, broken=False)
-            elif link is None or running.recalled:  # the container vanished meanwhile, or is about to
+            elif link is None or running.slot.container.state is not ContainerState.READY:  # it ends, or is about to
                 self._leave(running, broken=True)
                 self.submit([running.input])
             else:
@@ -234,6 +234,9 @@ class Calls:
         for running, _ in here:
             if running.cancelled or running.verdict is not None:  # it never began
                 self._close(running, running.verdict, None)
+            elif running.slot.container.state is not ContainerState.READY:  # it ends, or is about to
+                self._leave(running, broken=True)
+                self.submit([running.input])
         self._send([(running, ref) for running, ref in here if self.running.get(ref.input_id) is running])
 
     async def _sent(self, running: Running, sha256: str) -> bytes:

@@ -41,13 +41,17 @@ MACHINE = 6  # containers
 class Side:
     """A transport: what is written waits in ``out`` until it is delivered. ``on_close`` is told once."""
 
-    def __init__(self, on_close: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, on_close: Callable[[], None] = lambda: None, check: Callable[[bytes], None] = lambda data: None
+    ) -> None:
+        self._check = check
         self.out: deque[bytes] = deque()
         self.closed = False
         self._on_close = on_close
 
     def write(self, data: bytes) -> None:
         if not self.closed:
+            self._check(data)
             self.out.append(data)
 
     def is_closing(self) -> bool:
@@ -77,10 +81,16 @@ class Wire:
     def __init__(self, box: Box, link: ControlLink) -> None:
         self.box = box
         self.link = link
-        self.server = Side(self.server_closed)
+        self.server = Side(self.server_closed, self.check)
         self.container = Side()
         self.connection: Connection | None = None  # made when the program accepts
         self.told = False  # the server knows that the connection is lost
+
+    def check(self, data: bytes) -> None:
+        """What a server writes."""
+        if self.box.ending and data != frames.CONTROL_PREFACE:
+            kinds = {kind for kind, _ in frames.Parser().feed(data)}
+            assert not kinds & {frames.INPUT, frames.BATCH}, "sent to a container that the server knows to end"
 
     def server_closed(self) -> None:
         asyncio.get_running_loop().call_soon(self.lost)
@@ -135,6 +145,8 @@ class Box:
         self.alive = True
         self.loaded = False
         self.stopping = False
+        self.ending = False  # the server of now has ended it, or knows that it has ended
+        self.taken = 0  # inputs in its life
         self.working: dict[str, int] = {}  # inputs, with their attempt
         self.cancelled: set[str] = set()
         self.control = Control(self._inputs, self.cancelled.add, self._stop)
@@ -148,6 +160,9 @@ class Box:
         assert len(inputs) <= (batching.max_size if batching else 1), "a batch is too long"
         for header, data in inputs:
             assert data == b"args", "arguments arrive whole"
+            self.taken += 1
+            most = self.spec.function.max_inputs
+            assert not most or self.taken <= most, "more inputs than max_inputs"
             self.world.begun(self, header["id"], int(header["attempt"]))
             self.working[header["id"]] = int(header["attempt"])
 
@@ -284,6 +299,7 @@ class World:
         box = self.boxes.get(container_id)
         if box is None or not box.alive:
             return
+        box.ending = True
         if grace_s and box.loaded:
             box.control.stop(grace_s)
             box.rest()
@@ -345,6 +361,8 @@ class World:
             if wire.connection is not None and self.random.random() < 0.5:
                 wire.connection.connection_lost(None)
         self.wires.clear()
+        for box in self.boxes.values():
+            box.ending = False
         await self.settle()
         self.blobs.gate.set()
 
@@ -379,7 +397,9 @@ class World:
         """The engine tells of an exit."""
         if self.server is None or not self.events:
             return False
-        self.scheduler.exited(self.events.popleft())
+        event = self.events.popleft()
+        self.boxes[event.container_id].ending = True
+        self.scheduler.exited(event)
         await self.settle()
         return True
 
