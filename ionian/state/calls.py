@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ionian.errors import FailedPrecondition, NotFound
-from ionian.model import InputRef, JournalEntries, Journalled, OpenInput, OutputRecord, Status, new_id
+from ionian.model import InputRef, JournalEntries, Journalled, OpenInput, OutputRecord, Status, new_id_at
 from ionian.state.database import Row, Tx
 
 ANSWER_BYTES = 16 * 1024 * 1024  # of results in one answer
@@ -50,7 +50,7 @@ def create(
         row = tx.one("SELECT call_id FROM calls WHERE request_key = ? AND request_key <> ''", new.request_key)
         if row:
             return str(row["call_id"]), accept(tx, str(row["call_id"]), inputs, now, container_id)
-    call_id = new_id("fc")
+    call_id = new_id_at("fc", now)
     tx.execute(
         "INSERT INTO calls (call_id, function_id, call_type, invocation_type, parent_input_id, request_key, "
         "expected_inputs, created_at, accepted) VALUES (?, ?, ?, ?, ?, ?, -1, ?, ?)",
@@ -110,7 +110,7 @@ def _insert(
     values: list[tuple[object, ...]] = []
     for new in inputs:
         if new.position not in ids:
-            input_id = ids[new.position] = new_id("in")
+            input_id = ids[new.position] = new_id_at("in", now)
             fresh.append(OpenInput(input_id, call_id, function_id, container_id=container_id))
             given = (new.position, new.method, new.data_format, new.args, new.args_blob)
             values.append((input_id, call_id, function_id, *given, now, container_id))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ionian.errors import FailedPrecondition, NotFound
-from ionian.model import JournalEntries, OutputRecord, Status
+from ionian.model import JournalEntries, OutputRecord, Status, new_id_at
 from ionian.state import calls
 from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import SqliteDatabase, Tx
@@ -154,3 +154,11 @@ async def test_one_answer_carries_no_more_than_fits(database: SqliteDatabase, mo
         sizes.append([len(row["data"]) for row in rows])
         seen = rows[-1]["entry"]
     assert sizes == [[4, 5], [30], [2]]
+
+
+def test_ids_sort_by_time() -> None:
+    times = [0.0, 1.0, 1.000001, 1_700_000_000.123456, 1_700_000_000.123457, 1_800_000_000.0, 9_999_999_999.0]
+    ids = [new_id_at("in", moment) for moment in times]
+    assert ids == sorted(ids)
+    assert {len(one) for one in ids} == {len("in-") + 22}
+    assert len({new_id_at("in", 1.0) for _ in range(1000)}) == 1000
