@@ -210,3 +210,11 @@ def test_never_over_its_limits(
     assert all(c.in_flight == 0 for c in idle_stops)
     if idle_stops:
         assert len(current) - len(idle_stops) >= scaling.min_containers
+
+
+def test_what_an_earlier_server_left_is_heard_before_it_is_judged() -> None:
+    """It may be working: neither stale nor retired ends it before it is ready, only silence does."""
+    found = container("a", state=ContainerState.STARTING, found=True, stale=True, idle_since=None, started_at=NOW - 1)
+    assert stops(function(startup_timeout_s=300), found) == []
+    assert stops(function(startup_timeout_s=300, retired=True), found) == []
+    assert [stop.kill for stop in stops(function(startup_timeout_s=1), found)] == [True]
