@@ -7,13 +7,14 @@ waits without need: checked after every step, and at the end when everything has
 from __future__ import annotations
 
 import asyncio
-import itertools
+import random
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +35,6 @@ from ionian.model import (
     Status,
 )
 from ionian.runner import frames
-from ionian.scheduler import loop as scheduler
 from ionian.state import calls
 from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import Row, SqliteDatabase, Tx
@@ -127,10 +127,8 @@ class CallsMachine(RuleBasedStateMachine):
             old.unlink()
         shutil.copy(path.parent / "state.db", path)
         self.loop = asyncio.new_event_loop()
-        count = itertools.count()  # the same steps shall have the same ids
-        self.ids = pytest.MonkeyPatch()
-        for module in (calls, scheduler):
-            self.ids.setattr(module, "new_id", lambda prefix: f"{prefix}-{next(count):022}")
+        self.ids = pytest.MonkeyPatch()  # the same steps shall have the same ids
+        self.ids.setattr("ionian.model.secrets", SimpleNamespace(token_bytes=random.Random(0).randbytes))
         self.database = SqliteDatabase(path)
         self.calls: list[tuple[str, FunctionSpec]] = []
         self.seen: dict[str, Row] = {}
@@ -626,6 +624,6 @@ class CallsMachine(RuleBasedStateMachine):
 
 
 CallsMachine.TestCase.settings = settings(
-    max_examples=200, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=120, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestCallsMachine = CallsMachine.TestCase
