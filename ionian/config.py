@@ -87,6 +87,11 @@ class Config:
         return self.home / "container.key"
 
     @property
+    def secret_key_file(self) -> Path:
+        """The keys that seal secrets; see ``vault``."""
+        return self.home / "secrets.key"
+
+    @property
     def blobs(self) -> Path:
         return self.home / "blobs"
 

@@ -15,7 +15,7 @@ from ionian.api.context import Context
 from ionian.errors import NotFound, Unauthenticated
 from ionian.gateway.internal import Handler, Request, Response
 from ionian.services import Server
-from ionian.state import tokens
+from ionian.state import rotate, tokens
 
 
 def routes(server: Server, context: Context) -> Mapping[str, Handler]:
@@ -40,6 +40,12 @@ def routes(server: Server, context: Context) -> Mapping[str, Handler]:
         await approval.by_code(context, request, await _authenticate(context, request))
         return _json({"approved": True})
 
+    async def secret_key(request: Request) -> Response:
+        await _authenticate(context, request)
+        if request.method != "POST":
+            raise NotFound("`ionian secret rotate-key` sends a POST")
+        return _json(await _rotate(context, request.path.endswith("/lost")))
+
     async def app(request: Request) -> Response:
         return _response(await page.answer(context, request.path.removeprefix("/_ionian/app").strip("/"), request))
 
@@ -47,9 +53,18 @@ def routes(server: Server, context: Context) -> Mapping[str, Handler]:
         "/_blob": blob,
         "/_ionian/app": app,
         "/_ionian/health": health,
+        "/_ionian/secret-key": secret_key,
         "/_ionian/status": status,
         "/_ionian/token": token,
     }
+
+
+async def _rotate(context: Context, lost: bool) -> dict[str, object]:
+    database, key_file = context.database, context.config.secret_key_file
+    if lost:
+        return {"sealed": 0, "unreadable": await rotate.begin_anew(database, key_file)}
+    sealed, unreadable = await rotate.rotate(database, key_file, context.now)
+    return {"sealed": sealed, "unreadable": unreadable}
 
 
 def _response(answer: blobs.HttpAnswer) -> Response:

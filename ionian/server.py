@@ -12,6 +12,7 @@ import fcntl
 import json
 import logging
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -43,7 +44,7 @@ from ionian.scheduler.loop import Scheduler
 from ionian.scheduler.sandboxes import Sandboxes
 from ionian.services import Server
 from ionian.state import apps as app_rows
-from ionian.state import blobs, calls, functions, images, passes, sandboxes, tokens
+from ionian.state import blobs, calls, functions, images, passes, rotate, sandboxes, secrets, tokens
 from ionian.state.database import SqliteDatabase
 from ionian.state.migrate import migrate
 from ionian.state.watch import Watch
@@ -57,6 +58,7 @@ def serve(config: Config, ready: Callable[[], None] | None = None) -> int:
     """Run the server until SIGTERM or SIGINT. ``ready`` is called once it answers. Raises IonianError before that."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     _directories(config)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold secrets; what we start inherits it
     with _lock(config):
         uvloop.run(_run(config, ready))
         _leave(config)
@@ -167,6 +169,32 @@ def _write_private(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
+async def _finish_rotation(config: Config, database: SqliteDatabase) -> None:
+    """What is wrong with the key of secrets concerns only those who need one: everything else goes on."""
+    try:
+        await rotate.finish(database, config.secret_key_file, time.time())
+    except IonianError as error:
+        log.warning("secrets cannot be used: %s", error)
+
+
+def rotate_key(config: Config, lost: bool) -> tuple[int, list[str]]:
+    """While no server runs on the home: what ``rotate.rotate`` does, or with ``lost`` ``rotate.begin_anew``."""
+
+    async def work() -> tuple[int, list[str]]:
+        database = SqliteDatabase(config.database, config.synchronous)
+        try:
+            await migrate(database)
+            if lost:
+                return 0, await rotate.begin_anew(database, config.secret_key_file)
+            return await rotate.rotate(database, config.secret_key_file, time.time())
+        finally:
+            database.close()
+
+    _directories(config)
+    with _lock(config):
+        return uvloop.run(work())
+
+
 async def _run(config: Config, ready: Callable[[], None] | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -186,6 +214,7 @@ async def _running(config: Config) -> AsyncIterator[Server]:
         if not database.check(CHECK_S):
             log.warning("%s is too large to be looked through in %.0f s", config.database, CHECK_S)
         await migrate(database)
+        await _finish_rotation(config, database)
         token_id, secret = _token(config)
         await database.write(tokens.replace_first, token_id, secret, time.time())
         engine = LocalEngine(config)
@@ -281,6 +310,7 @@ async def _housekeeping(context: Context) -> None:
             await context.database.write(calls.expire, context.now - context.config.result_retention_s)
             await context.database.write(blobs.expire, context.now)
             await context.database.write(sandboxes.expire, context.now - context.config.result_retention_s)
+            await context.database.write(secrets.expire, context.now)
             await _forget_logs(context)
         except IonianError as error:
             log.warning("housekeeping is put off: %s", error)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from ionian.dispatch.failures import StartFailed
 from ionian.dispatch.slot import Slot
 from ionian.engines.engine import ContainerExited, LogsWritten, WorkerLost
 from ionian.engines.local import LocalEngine
-from ionian.errors import IonianError, NotFound, WorkerAway
+from ionian.errors import FailedPrecondition, IonianError, NotFound, WorkerAway
 from ionian.gateway.router import Router, WebFunction, app_label
 from ionian.model import (
     ContainerKind,
@@ -34,7 +35,7 @@ from ionian.scheduler import sandboxes
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
 from ionian.scheduler.sandboxes import Sandboxes
-from ionian.state import calls, functions, labels, mounts, passes
+from ionian.state import calls, functions, labels, mounts, passes, secrets
 from ionian.state.database import Database, Tx
 from ionian.state.sandboxes import is_one as is_sandbox
 from ionian.state.watch import Watch, logs_topic
@@ -231,11 +232,17 @@ class Server:
     # -- what dispatch and scheduler need
 
     async def describe(self, container_id: str, spec: FunctionSpec) -> ContainerSpec:
-        """What a container is started with. A client in there finds this server, and who it is, in its environment."""
+        """What a container is started with: its secrets, opened for this start alone, then where a client in there
+        finds this server, and who it is. Raises FailedPrecondition when a secret cannot be had.
+        """
+        try:
+            env = await secrets.variables(self.database, self.config.secret_key_file, spec.secret_ids, time.time())
+        except IonianError as error:
+            raise FailedPrecondition(str(error)) from None  # NotFound would mean: prepare it, then try again
         token_id, secret = passes.mint(self._container_key, container_id)
-        env = (("MODAL_SERVER_URL", self.base_url), ("MODAL_TOKEN_ID", token_id), ("MODAL_TOKEN_SECRET", secret))
+        env |= {"MODAL_SERVER_URL": self.base_url, "MODAL_TOKEN_ID": token_id, "MODAL_TOKEN_SECRET": secret}
         layout = await self._layout(spec)
-        return ContainerSpec(container_id, ContainerKind.FUNCTION, spec.app_id, spec, env, layout)
+        return ContainerSpec(container_id, ContainerKind.FUNCTION, spec.app_id, spec, tuple(env.items()), layout)
 
     async def _layout(self, spec: FunctionSpec) -> str:
         key = spec.app_id, spec.version

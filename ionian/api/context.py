@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from ionian.api.anonymous import Anonymous
 from ionian.api.flows import Flows
 from ionian.api.known import KnownTokens
 from ionian.api.readers import Readers
@@ -132,7 +131,6 @@ class Context:
     clock: Callable[[], float] = time.time
     elapsed: Callable[[], float] = time.monotonic  # what measures a wait, whatever the clock does meanwhile
     flows: Flows = field(default_factory=Flows)
-    anonymous: Anonymous = field(default_factory=Anonymous)
     known: KnownTokens = field(default_factory=KnownTokens)
     readers: Readers = field(default_factory=Readers)
 

@@ -30,7 +30,7 @@ async def ContainerExec(ctx: Context, request: api_pb2.ContainerExecRequest) -> 
     if not any(container.container_id == request.task_id for container in ctx.services.containers()):
         raise NotFound(access.gone(request.task_id))
     unread = api_pb2.EXEC_OUTPUT_OPTION_DEVNULL
-    env = {**router.terminal_variables(request.pty_info), **router.inline(ctx, request.secret_ids, ())}
+    env = {**router.terminal_variables(request.pty_info), **await router.inline(ctx, request.secret_ids, ())}
     spec = ExecSpec(
         container_id=request.task_id,
         exec_id=new_id("ex"),

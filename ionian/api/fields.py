@@ -17,6 +17,7 @@ HONOURED = frozenset(
         "app_name",
         "mount_ids",
         "image_id",
+        "secret_ids",
         "function_serialized",
         "class_serialized",
         "definition_type",
@@ -79,7 +80,6 @@ HARMLESS = {
 }
 
 REFUSED = {
-    "secret_ids": "secrets",
     "rate_limit": "rate limits",
     "shared_volume_mounts": "network file systems",
     "volume_mounts": "volumes",

@@ -9,7 +9,7 @@ from ionian.api.context import Context
 from ionian.errors import InvalidRequest, NotFound, Unimplemented
 from ionian.model import FunctionSpec
 from ionian.runner import spec as launch
-from ionian.state import apps, functions, labels
+from ionian.state import apps, functions, labels, secrets
 from ionian.state.database import Row, Tx
 from ionian.wire import api_pb2, old_method, set_old_web_url
 
@@ -75,6 +75,7 @@ def _store(
         functions.check_label(tx, host, app["app_id"], function.function_name)
     if not function.image_id and not old_method(function)[0]:
         raise InvalidRequest(f"{function.function_name} has no image")
+    secrets.opened(tx, ctx.config.secret_key_file, function.secret_ids)  # what a container would fail with is said now
     name, existing = function.function_name, request.existing_function_id
     function_id = functions.precreate(tx, app["app_id"], name, existing, ctx.now)
     definition_id = functions.define(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from ionian import logs
 from ionian.api.context import Context
 from ionian.errors import Unimplemented
-from ionian.state import images
+from ionian.state import images, secrets
 from ionian.state.database import Row
 from ionian.state.watch import image_topic
 from ionian.wire import api_pb2
@@ -17,7 +17,6 @@ LOG_BATCH = 500  # records in one message
 FRESH_S = 10.0  # a build that ended longer ago is not shown again (clients up to 0.64 follow every image)
 REFUSED = {
     "gpu_config": "gpu= of image steps",
-    "secret_ids": "secrets in image steps",
     "build_function": "Image.run_function",
     "volume_mounts": "volumes in image steps",
 }
@@ -27,6 +26,8 @@ async def ImageGetOrCreate(ctx: Context, request: api_pb2.ImageGetOrCreateReques
     """The image of this recipe, built or about to be."""
     image = request.image
     _check(request)
+    secret_ids = tuple(image.secret_ids)
+    secrets_key = await ctx.database.read(secrets.identity, secret_ids)
     recipe = images.Recipe(
         dockerfile_commands=tuple(image.dockerfile_commands),
         builder_version=request.builder_version,
@@ -34,6 +35,8 @@ async def ImageGetOrCreate(ctx: Context, request: api_pb2.ImageGetOrCreateReques
         context_files=tuple((file.filename, file.data) for file in image.context_files),
         context_mount_id=image.context_mount_id,
         build_args=tuple(sorted(image.build_args.items())),
+        secret_ids=secret_ids,
+        secrets_key=secrets_key,
     )
     force = request.force_build or request.ignore_cache
     row = await ctx.database.write(images.get_or_create, request.app_id, recipe, force, ctx.now)
@@ -50,7 +53,6 @@ def _check(request: api_pb2.ImageGetOrCreateRequest) -> None:
     image = request.image
     given = {
         "gpu_config": image.gpu_config.count or image.gpu_config.gpu_type,
-        "secret_ids": image.secret_ids,
         "build_function": request.build_function_id or image.HasField("build_function"),
         "volume_mounts": image.volume_mounts,
     }

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from ionian.api.context import Context
 from ionian.errors import InvalidRequest, Unimplemented
 from ionian.model import ExecEnd, ExecSpec
+from ionian.state import secrets
 from ionian.wire import api_pb2, router_pb2
 
 POLL_S = 20.0  # seconds of one look at the worker
@@ -19,7 +20,7 @@ async def TaskExecStart(ctx: Context, request: router_pb2.TaskExecStartRequest) 
         raise Unimplemented("sidecars of sandboxes (container_id) are not built in this server yet")
     if request.stderr_config == router_pb2.TASK_EXEC_STDERR_CONFIG_STDOUT:
         raise Unimplemented("stderr_config STDOUT is not built in this server yet; use a shell's 2>&1")
-    env = {**dict(request.env), **inline(ctx, request.secret_ids, request.secret_sources)}
+    env = {**dict(request.env), **await inline(ctx, request.secret_ids, request.secret_sources)}
     spec = ExecSpec(
         container_id=request.task_id,
         exec_id=checked_id(request.exec_id),
@@ -52,14 +53,19 @@ def checked(argv: Iterable[str]) -> tuple[str, ...]:
     return words
 
 
-def inline(ctx: Context, secret_ids: Iterable[str], sources: Iterable[api_pb2.SecretSource]) -> dict[str, str]:
-    """The variables that a request brings along or names; later ones win. Raises NotFound."""
-    found: dict[str, str] = {}
-    for secret_id in secret_ids:
-        found.update(ctx.anonymous.get(secret_id))
+async def inline(ctx: Context, secret_ids: Iterable[str], sources: Iterable[api_pb2.SecretSource]) -> dict[str, str]:
+    """The variables that a request brings along or names; later ones win. Raises what keeps a secret from being read.
+
+    For the environment of a program, and nothing else.
+    """
+    key_file = ctx.config.secret_key_file
+    found = await secrets.variables(ctx.database, key_file, secret_ids, ctx.now)
     for source in sources:
-        found.update(source.env.contents if source.HasField("env") else ctx.anonymous.get(source.secret_id))
-    return found
+        if source.HasField("env"):
+            found.update(source.env.contents)
+        else:
+            found.update(await secrets.variables(ctx.database, key_file, [source.secret_id], ctx.now))
+    return secrets.checked(found)
 
 
 def terminal(info: api_pb2.PTYInfo) -> tuple[int, int] | None:

@@ -130,7 +130,7 @@ async def _create(
     if list(tags):
         raise Unimplemented("a sandbox with tags is not built in this server yet")
     check(sandbox)
-    env = {**dict(sandbox.environment_variables.contents), **router.inline(ctx, sandbox.secret_ids, sources)}
+    env = {**dict(sandbox.environment_variables.contents), **await router.inline(ctx, sandbox.secret_ids, sources)}
     env.update(ephemeral.contents)
     sandbox_id, container_id = new_id(sandboxes.PREFIX), new_id("ta")[: -1 if mark else None] + mark
     settings, version = settings_of(sandbox), ctx.caller.client_version

@@ -194,6 +194,7 @@ class Builder:
             return running.run(argv, op.command, at, step, self._runtime, tool)
 
         inputs = [at.environment(), at.cwd, list(argv)]
+        inputs += [at.request.secrets_key] if at.request.secrets_key else []
         return _after(self._package_tools(at), lambda: self._layer(op, at, inputs, fill))
 
     async def _package_tools(self, at: Chain) -> Lines:

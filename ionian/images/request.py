@@ -20,6 +20,7 @@ class BuildRequest:
     env: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # of the base image
     workdir: str = ""  # of the base image
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # seen by steps, never stored or logged
+    secrets_key: str = ""  # stands for the secrets in the names of layers; says nothing of their values
     force: bool = False
     metadata: Mapping[str, object] = field(default_factory=dict)  # BuildDone.metadata of the base image
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 
 from ionian.config import Config
 from ionian.engines.engine import BuildDone, BuildRequest, Engine
@@ -12,7 +13,7 @@ from ionian.errors import IonianError, NotFound
 from ionian.images import recipe
 from ionian.images.layers import Layers
 from ionian.logs import STDOUT, Record, Writer
-from ionian.state import images
+from ionian.state import images, secrets
 from ionian.state.database import Database
 from ionian.state.watch import Watch, image_topic
 
@@ -79,7 +80,9 @@ class Builds:
 
     async def _built(self, image_id: str, writer: Writer) -> None:
         order = await self._database.read(images.build_request, image_id)
-        async for item in self._engine.build(_request(order)):
+        key_file, ids = self._config.secret_key_file, order.recipe.secret_ids
+        opened = await secrets.variables(self._database, key_file, ids, time.time())
+        async for item in self._engine.build(_request(order, opened)):
             if isinstance(item, BuildDone):
                 await self._database.write(
                     images.finish,
@@ -96,8 +99,8 @@ class Builds:
                 self._watch.notify(image_topic(image_id))
 
 
-def _request(order: images.Order) -> BuildRequest:
-    """The build of an image row. Raises InvalidRequest naming the instruction that is not supported."""
+def _request(order: images.Order, opened: Mapping[str, str]) -> BuildRequest:
+    """The build of an image row, with its secrets. Raises InvalidRequest naming an unsupported instruction."""
     parsed = recipe.parse(
         order.recipe.dockerfile_commands,
         dict(order.recipe.context_files),
@@ -113,6 +116,8 @@ def _request(order: images.Order) -> BuildRequest:
         context_mount=order.context_mount,
         env=order.base_env,
         workdir=order.base_workdir,
+        secrets=tuple(opened.items()),
+        secrets_key=order.recipe.secrets_key,
         force=order.force,
         metadata=order.base_metadata,
     )

@@ -50,6 +50,10 @@ class Database(Protocol):
 
     async def read(self, function: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T: ...
 
+    async def persist(self) -> bool:
+        """Make all that was committed outlast a loss of power. False: it could not be done now."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -240,6 +244,16 @@ class SqliteDatabase:
     def _checkpoint(self) -> None:
         with contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    async def persist(self) -> bool:
+        """Whatever ``synchronous`` is: the whole log moves into the database, both synced by SQLite."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._persist)
+
+    def _persist(self) -> bool:
+        with self._explained(), contextlib.closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA busy_timeout=5000")
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+            return not busy
 
     def _checkpointed(self, done: asyncio.Future[None]) -> None:
         self._checkpointing = None

@@ -29,6 +29,8 @@ class Recipe:
     context_files: tuple[tuple[str, bytes], ...] = ()
     context_mount_id: str = ""
     build_args: tuple[tuple[str, str], ...] = ()
+    secret_ids: tuple[str, ...] = ()
+    secrets_key: str = ""  # of which secrets, and for one without a name of its content; see ``secrets.identity``
 
     def encode(self) -> str:
         raw = asdict(self)
@@ -45,6 +47,8 @@ class Recipe:
             context_files=tuple((name, base64.b64decode(data)) for name, data in raw["context_files"]),
             context_mount_id=raw["context_mount_id"],
             build_args=tuple((name, value) for name, value in raw["build_args"]),
+            secret_ids=tuple(raw.get("secret_ids", ())),
+            secrets_key=raw.get("secrets_key", ""),
         )
 
 
@@ -96,6 +100,9 @@ def _digest(tx: Tx, recipe: Recipe) -> str:
     bases = [(tag, get(tx, image_id)["digest"]) for tag, image_id in recipe.bases]
     mount = mounts.get(tx, recipe.context_mount_id)["digest"] if recipe.context_mount_id else ""
     plain = {**json.loads(recipe.encode()), "bases": bases, "context_mount_id": mount}
+    del plain["secret_ids"]  # one without a name has another id in each run
+    if not recipe.secrets_key:
+        del plain["secrets_key"]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -182,6 +183,7 @@ def main() -> None:
         sys.exit("another worker already runs on this home")
     os.truncate(lock, 0)
     os.write(lock, str(os.getpid()).encode())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file, ours or a container's, would hold secrets
     try:
         asyncio.run(_main(config))
     except IonianError as error:
