@@ -39,6 +39,14 @@ DOCS = {
     "log_retention_s": "How long the logs of an app are kept after it stopped, and of a build after it ended.",
     "result_retention_s": "How long results of calls are kept.",
     "crash_requeue": "Run an input again whose container was lost, with backoff, whatever its retries say (yes or no).",
+    "dict_entry_ttl_s": "How long an entry of a dict is kept that is neither read nor written.",
+    "dict_value_bytes": "Largest value in a dict.",
+    "dict_update_entries": "Most entries in one update of a dict.",
+    "queue_ttl_s": "How long a queue partition is kept after its last put; a longer partition_ttl= counts as this.",
+    "queue_partitions": "Most partitions of a queue.",
+    "queue_partition_items": "Most items in a queue partition.",
+    "queue_partition_bytes": "Most bytes in a queue partition.",
+    "queue_item_bytes": "Largest item in a queue.",
     "synchronous": "SQLite synchronous level: NORMAL survives kill -9, FULL survives power loss.",
 }
 
@@ -72,6 +80,14 @@ class Config:
     log_retention_s: int = 7 * 24 * 3600
     result_retention_s: int = 7 * 24 * 3600
     crash_requeue: str = "no"
+    dict_entry_ttl_s: int = 7 * 24 * 3600
+    dict_value_bytes: int = 100 * 1024**2
+    dict_update_entries: int = 10_000
+    queue_ttl_s: int = 24 * 3600
+    queue_partitions: int = 100_000
+    queue_partition_items: int = 5_000
+    queue_partition_bytes: int = 64 * 1024**2
+    queue_item_bytes: int = 1024**2
     synchronous: str = "NORMAL"
 
     @property

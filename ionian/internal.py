@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from grpclib.server import Server as GrpcServer
 
 from ionian import __version__, overview
-from ionian.api import approval, blobs, page
+from ionian.api import approval, blobs, page, parking
 from ionian.api.context import Context
 from ionian.errors import NotFound, Unauthenticated
 from ionian.gateway.internal import Handler, Request, Response
@@ -103,5 +103,4 @@ def _json(value: object) -> Response:
 
 def grpc_factory(service: GrpcServer) -> Callable[[], asyncio.Protocol]:
     """Protocols for HTTP/2 connections. The library makes them itself only for sockets that it has opened itself."""
-    factory: Callable[[], asyncio.Protocol] = service._protocol_factory
-    return factory
+    return parking.protocols(service)

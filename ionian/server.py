@@ -25,7 +25,7 @@ import uvloop
 from grpclib.server import Server as GrpcServer
 
 from ionian import __version__, internal
-from ionian.api import apps
+from ionian.api import apps, objects
 from ionian.api.context import Context
 from ionian.api.modules import MODULES, ROUTER_MODULES
 from ionian.api.servicer import assemble, assemble_router
@@ -300,6 +300,7 @@ async def _loops(server: Server, context: Context) -> AsyncIterator[None]:
 async def _housekeeping(context: Context) -> None:
     """End apps whose client is gone; forget results, and addresses of blobs, that are past their time."""
     jumps = Jumps()
+    await objects.began(context)
     while True:
         await asyncio.sleep(HOUSEKEEPING_S)
         try:
@@ -311,6 +312,7 @@ async def _housekeeping(context: Context) -> None:
             await context.database.write(blobs.expire, context.now)
             await context.database.write(sandboxes.expire, context.now - context.config.result_retention_s)
             await context.database.write(secrets.expire, context.now)
+            await objects.keep_house(context, moved)
             await _forget_logs(context)
         except IonianError as error:
             log.warning("housekeeping is put off: %s", error)

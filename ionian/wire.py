@@ -22,6 +22,7 @@ CLIENT_TYPE = "x-modal-client-type"
 CLIENT_IN_CONTAINER = api_pb2.CLIENT_TYPE_CONTAINER
 CLIENT_HOST = "x-modal-host"  # the host name that the client dialled
 IDEMPOTENCY_KEY = "x-idempotency-key"
+RETRY_ATTEMPT = "x-retry-attempt"  # "0": the first
 
 _LABEL_REPEATED = 3  # of FieldDescriptor, before protobuf 7
 

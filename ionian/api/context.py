@@ -16,6 +16,7 @@ from ionian.dispatch.slot import Slot
 from ionian.engines.engine import Execs
 from ionian.model import FunctionSpec, InputRef, OpenInput, RunningContainer, Status
 from ionian.state.database import Database
+from ionian.state.lines import Lines
 from ionian.state.watch import Watch
 
 
@@ -37,6 +38,7 @@ class Caller:
     client_type: int = 0
     host: str = ""  # the host name that the client dialled
     request_key: str = ""  # the same for every attempt of one request
+    again: bool = True  # it may have been sent before
     inside: Inside | None = None  # the container that calls; None for everybody else
 
 
@@ -133,6 +135,10 @@ class Context:
     flows: Flows = field(default_factory=Flows)
     known: KnownTokens = field(default_factory=KnownTokens)
     readers: Readers = field(default_factory=Readers)
+    lines: Lines = field(default_factory=Lines)
+
+    def __post_init__(self) -> None:
+        self.lines.bind(self.database, self.clock)
 
     def of(self, caller: Caller) -> Context:
         """The same context for one call."""

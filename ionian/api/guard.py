@@ -20,6 +20,7 @@ from h2.exceptions import StreamClosedError
 from ionian import wire
 from ionian.api import inside
 from ionian.api.context import Caller, Context
+from ionian.api.parking import Finish, Later, park
 from ionian.errors import IonianError, Unauthenticated
 from ionian.model import new_id
 from ionian.state import passes
@@ -46,15 +47,31 @@ class Guard:
         self._context = context
         self.calls: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
+        self._finishes: dict[str, Finish] = {}
 
     def unary(self, name: str, function: UnaryRpc) -> Callable[[Any], Awaitable[None]]:
         async def handle(stream: Any) -> None:
             with self._edge(name):
                 context = await self._admit(name, stream)
                 request = await self._received(context, stream)
-                await stream.send_message(await function(context, request))
+                answer = await function(context, request)
+                if not isinstance(answer, Later):
+                    await stream.send_message(answer)
+                elif answer.done.done() or not park(stream, answer, self._finish(name, stream)):
+                    await _send_later(stream, answer)
 
         return handle
+
+    def _finish(self, name: str, stream: Any) -> Finish:
+        """How answers of this RPC that come later are sent."""
+
+        async def send(stream: Any, answer: Later) -> None:
+            with self._edge(name, counted=True):
+                await _send_later(stream, answer)
+
+        if name not in self._finishes:
+            self._finishes[name] = Finish(stream, send)
+        return self._finishes[name]
 
     def streaming(self, name: str, function: StreamRpc) -> Callable[[Any], Awaitable[None]]:
         async def handle(stream: Any) -> None:
@@ -92,8 +109,8 @@ class Guard:
         return request
 
     @contextmanager
-    def _edge(self, name: str) -> Iterator[None]:
-        self.calls[name] += 1
+    def _edge(self, name: str, counted: bool = False) -> Iterator[None]:
+        self.calls[name] += not counted
         try:
             yield
         except GRPCError:
@@ -116,6 +133,16 @@ class Guard:
             raise GRPCError(Status.INTERNAL, text) from error
 
 
+async def _send_later(stream: Any, answer: Later) -> None:
+    """Wait for an answer and send it; it is undone when the client goes before."""
+    try:
+        await answer.done
+        await stream.send_message(answer.message())
+    except BaseException:
+        answer.undo()
+        raise
+
+
 def caller_of(metadata: Any) -> Caller:
     """Who calls, from request metadata."""
     kind = str(metadata.get(wire.CLIENT_TYPE, ""))
@@ -125,6 +152,7 @@ def caller_of(metadata: Any) -> Caller:
         client_type=int(kind) if kind.isdigit() else 0,
         host=str(metadata.get(wire.CLIENT_HOST, "")),
         request_key=str(metadata.get(wire.IDEMPOTENCY_KEY, "")),
+        again=metadata.get(wire.RETRY_ATTEMPT) != "0",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ionian.api.context import Context, Inside
 from ionian.errors import PermissionDenied
-from ionian.state import apps, calls, functions
+from ionian.state import apps, calls, functions, objects
 from ionian.state.database import Tx
 from ionian.wire import api_pb2
 
@@ -53,7 +53,8 @@ ALLOWED = frozenset(
 # Data that programs make, fill and remove while they run. Each of these has no RPC that manages the server.
 ALLOWED_FAMILIES = ("Dict", "Queue", "SharedVolume", "Volume", "Sandbox", "Tunnel")
 
-_OWNED = ("app_id", "function_id", "function_call_id")  # fields of requests that name something with an environment
+# Fields of requests that name something with an environment.
+_OWNED = ("app_id", "function_id", "function_call_id", "dict_id", "queue_id")
 
 
 def admit(name: str) -> None:
@@ -92,6 +93,8 @@ def _elsewhere(named: str, inside: Inside) -> PermissionDenied:
 
 def _environment_of(tx: Tx, field: str, object_id: str) -> str:
     """Raises NotFound."""
+    if field in ("dict_id", "queue_id"):
+        return objects.environment(tx, object_id)
     if field == "function_call_id":
         field, object_id = "function_id", calls.get(tx, object_id)["function_id"]
     if field == "function_id":

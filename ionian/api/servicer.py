@@ -29,8 +29,6 @@ _WANTED_FOR = {
     "EnvironmentDelete": "environments cannot be deleted; `modal app stop` ends what runs in one",
     "Volume": "volumes need it",
     "SharedVolume": "network file systems need it",
-    "Dict": "dicts need it",
-    "Queue": "queues need it",
     "Secret": "secrets need it",
     "Proxy": "proxies need it",
     "Workspace": "a server here has one workspace and no members, billing or settings",

@@ -26,6 +26,11 @@ def logs_topic(app_id: str) -> str:
     return f"logs/{app_id}"
 
 
+def queue_topic(queue_id: str, key: bytes) -> str:
+    """Woken when a partition has new items; who iterates over it waits. (Who takes them waits in a line.)"""
+    return f"queue/{queue_id}/{key.hex()}"
+
+
 class Watch:
     """Topics are plain strings such as ``image/im-123``. Belongs to one event loop."""
 
