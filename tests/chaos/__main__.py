@@ -19,6 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no round after that")
     parser.add_argument("--crash-requeue", choices=("yes", "no"), default="no")
     parser.add_argument("--client", type=Path, help=f"an environment with modal {NEW} (default: a new one)")
     parser.add_argument("--keep", type=Path, help="a new directory for the home, kept for a look afterwards")
@@ -41,7 +42,7 @@ def run(given: argparse.Namespace, place: Path) -> int:
     rounds = Rounds(machine, client, given.seed, main_say)
     begin = time.monotonic()
     try:
-        rounds.run(given.rounds)
+        rounds.run(given.rounds, given.minutes * 60)
     finally:
         machine.close()
         told = summary(rounds.story, rounds.recorder.starts)

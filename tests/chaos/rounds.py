@@ -16,8 +16,8 @@ from pathlib import Path
 from ionian.commands import running
 from tests.chaos.recorder import Recorder, recording
 from tests.chaos.story import Caller, Story
+from tests.chaos.wire import Wire, wire
 from tests.e2e.machine import Client, Machine, until
-from tests.faults.conftest import python_of
 
 APPS = Path(__file__).parent / "apps"
 CALLERS = 8
@@ -30,6 +30,8 @@ KINDS = {
     "server twice": 4,
     "worker twice": 3,
     "worker of a starting server": 5,
+    "answer": 5,
+    "answer with a call's id": 15,
 }
 LONGEST_PAUSE_S = 0.8  # before a kill
 START_S = 60.0
@@ -48,20 +50,23 @@ class Rounds:
         self._say = say
         self._chance = random.Random(seed)
         self._port = 0
+        self._wire: Wire
         self._server: subprocess.Popen[bytes]
         self._log = machine.home / "up.log"
 
-    def run(self, rounds: int) -> None:
-        """All rounds, then drain, restart, ask once more, and stop."""
+    def run(self, rounds: int, most_s: float = float("inf")) -> None:
+        """All rounds, or those that fit into the time; then drain, restart, ask once more, and stop."""
+        end = time.monotonic() + most_s
         self._up()
         self._port = self.machine.server.port
-        with recording() as (self.recorder, port):
+        with recording() as (self.recorder, port), wire(self._port) as self._wire:
             caller = Caller(self._call(port), self.story)
             try:
                 caller.wait("deployed", START_S)
                 until(lambda: len(self.story.results) > CALLERS, "the first results")
                 for number in range(rounds):
-                    self._round(number)
+                    if time.monotonic() < end:
+                        self._round(number)
                 self._say("drain")
                 caller.tell("stop", DRAIN_S)
                 self.machine.down()
@@ -75,12 +80,13 @@ class Rounds:
         self._server.wait(START_S)
 
     def _call(self, port: int) -> subprocess.Popen[str]:
-        command = python_of(
-            self.machine, self._client, str(APPS / "caller.py"), str(self._seed), str(port), str(CALLERS)
-        )
+        arguments = [str(APPS / "caller.py"), str(self._seed), str(port), str(CALLERS)]
+        python = str(self._client.prefix / "bin" / "python")
+        environ = {**self.machine.environ, **self.machine.variables()}
+        environ["MODAL_SERVER_URL"] = f"http://127.0.0.1:{self._wire.port}"
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with open(self.machine.home / "caller.log", "ab") as errors:
-            return subprocess.Popen(command, env=self.machine.environ, stderr=errors, encoding="utf-8", **pipes)  # type: ignore[call-overload,no-any-return]
+            return subprocess.Popen([python, *arguments], env=environ, stderr=errors, encoding="utf-8", **pipes)  # type: ignore[call-overload,no-any-return]
 
     def _up(self) -> None:
         """``ionian up`` in the foreground: one process less to start than with --detach."""
@@ -105,7 +111,11 @@ class Rounds:
         kind = self._chance.choices(list(KINDS), list(KINDS.values()))[0]
         results = len(self.story.results)
         self.story.in_flight.append(self.story.open)
-        if kind in ("program", "init"):
+        if kind.startswith("answer"):
+            lost = self._wire.lost
+            self._wire.lose(b"" if kind == "answer" else b"fc-")
+            until(lambda: self._wire.lost > lost, "an answer to be lost")
+        elif kind in ("program", "init"):
             kind = self._kill_container(kind)
         else:
             self._kill_processes(kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.chaos.recorder import Start
 from tests.chaos.story import Asked, Story, Value
 
 RETRIES = {"once": 0, "again": 3, "shared": 0, "batched": 1}  # as apps/orders.py has them
+_TOKEN = re.compile(rb"token-\d+-\d+-end")
 _CONTAINER = re.compile(r"container (ta-\w+) (was|exited|ended)")
 
 
@@ -20,11 +22,13 @@ def summary(story: Story, starts: dict[str, list[Start]]) -> str:
     """What happened, in one line."""
     kinds = [value[0] for _, value in story.results.values()]
     kills = ", ".join(f"{kind} {number}" for kind, number in sorted(story.kills.items()))
+    why = Counter(" ".join(text.split()[:6]) for text in story.unknown.values())
     return (
         f"{sum(story.kills.values())} rounds ({kills}); "
         f"{sum(story.in_flight) / max(1, len(story.in_flight)):.1f} inputs on their way at a kill; "
         f"{len(story.asked)} inputs, {len(story.accepted)} with a call's id, {len(story.unknown)} unknown to their "
-        f"caller; {len(kinds)} results ({kinds.count('returned')} returned, {kinds.count('raised')} raised); "
+        f"caller ({', '.join(f'{n}: {text}' for text, n in why.most_common(4))}); "
+        f"{len(kinds)} results ({kinds.count('returned')} returned, {kinds.count('raised')} raised); "
         f"{sum(map(len, starts.values()))} starts of {len(starts)} inputs"
     )
 
@@ -95,22 +99,20 @@ def _rows(database: Path, starts: dict[str, list[Start]], story: Story) -> Itera
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     try:
         rows = connection.execute(
-            "SELECT i.input_id, i.finished, i.attempt, i.crashes, COUNT(o.input_id) "
+            "SELECT i.input_id, i.args, i.finished, i.attempt, i.crashes, COUNT(o.input_id) "
             "FROM inputs i LEFT JOIN outputs o USING (input_id) GROUP BY i.input_id"
         ).fetchall()
     finally:
         connection.close()
-    counted = {row[0]: row for row in rows}
-    if len(rows) > len(story.asked):
-        yield f"{len(rows)} inputs accepted, and only {len(story.asked)} asked for"
-    for input_id, finished, _, _, outputs in rows:
+    found: dict[str, list[str]] = {}
+    for input_id, args, finished, attempt, crashes, outputs in rows:
+        token = _TOKEN.findall(args)[0].decode()
+        found.setdefault(token, []).append(input_id)
         if not finished or outputs != 1:
-            yield f"input {input_id}: finished {finished}, {outputs} outputs"
-    for token, begun in starts.items():
-        if story.asked[token].function == "batched":
-            continue
-        row = counted.get(begun[0].input_id)
-        if row is None:
-            yield f"{token}: started as {begun[0].input_id}, which was never accepted"
-        elif len(begun) > 1 + row[2] + row[3]:
-            yield f"{token}: {len(begun)} starts, of which {row[2]} retries and {row[3]} crashes explain all but one"
+            yield f"{token}, {input_id}: finished {finished}, {outputs} outputs"
+        if len(starts.get(token, ())) > 1 + attempt + crashes:
+            yield f"{token}: {starts[token]}, and {attempt} retries and {crashes} crashes explain not all of them"
+    for token, asked in story.asked.items():
+        known = token in story.accepted or token in story.results or token in starts
+        if len(found.get(token, ())) > 1 or (known and token not in found):
+            yield f"{asked.how} of {asked.function}, {token}: its rows are {found.get(token)}"

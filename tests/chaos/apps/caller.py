@@ -62,7 +62,13 @@ class Caller:
             end = self.chance.choices(["well", "raises", "exits", "dies"], [88, 6, 4, 2])[0]
             size = 5_000_000 if self.chance.random() < 0.01 else 64
             seconds = self.chance.choice([0.0, 0.0, 0.01, 0.05, 0.2, 0.5])
-            order = {"token": f"{SEED}-{self.count}", "port": PORT, "end": end, "seconds": seconds, "size": size}
+            order = {
+                "token": f"token-{SEED}-{self.count}-end",
+                "port": PORT,
+                "end": end,
+                "seconds": seconds,
+                "size": size,
+            }
             made.append(order)
             tell(asked=order, function=name, how=how)
         return made
