@@ -32,6 +32,7 @@ from ionian.model import (
 from ionian.recorder import Recorder
 from ionian.runtimes import gpus
 from ionian.scheduler import sandboxes
+from ionian.scheduler.bound import Bound
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
 from ionian.scheduler.sandboxes import Sandboxes
@@ -67,6 +68,8 @@ class Server:
         self._container_key = container_key
         self._layouts: dict[tuple[str, int], str] = {}  # by app and version, for versions never change
         self.dispatch: Dispatch
+        self.bound = Bound(database, lambda: self.dispatch, time.monotonic)
+        self._tasks: set[asyncio.Task[None]] = set()
         self.recorder: Recorder
         self.scheduler: Scheduler
         self.builds: Builds
@@ -77,15 +80,25 @@ class Server:
     # -- what the API needs (api.context.Services)
 
     def submit(self, inputs: list[OpenInput]) -> None:
+        away = {opened.function_id for opened in inputs} - self.dispatch.pools.keys()
+        if not away:
+            self.dispatch.submit(inputs)
+            return
+        task = asyncio.get_running_loop().create_task(self._submit_later(inputs, away))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _submit_later(self, inputs: list[OpenInput], away: set[str]) -> None:
+        for function_id in away:
+            await self.enlist(function_id)
         self.dispatch.submit(inputs)
 
     def queued(self, function_id: str) -> int:
         pool = self.dispatch.pools.get(function_id)
         return len(pool.waiting) if pool is not None else 0
 
-    def is_live(self, function_id: str) -> bool:
-        pool = self.dispatch.pools.get(function_id)
-        return pool is not None and not pool.retired
+    async def enlist(self, function_id: str) -> bool:
+        return await self.bound.enlist(function_id)
 
     def reserve(self, function_id: str) -> Slot | None:
         return self.dispatch.reserve(function_id)
@@ -109,26 +122,31 @@ class Server:
 
     async def reload(self) -> None:
         """Serve exactly the functions of live versions, at once."""
-        before = {spec.app_id for spec in (pool.spec for pool in self.dispatch.pools.values())}
-        specs = await self.database.read(functions.live)
-        self.router.replace(self._web_function(spec) for spec in specs if spec.runner.web)
-        self.dispatch.apply(specs)
+        async with self.bound.changing:
+            before = {spec.app_id for spec in (pool.spec for pool in self.dispatch.pools.values())}
+            specs = await self.database.read(functions.live, self.bound.kept())
+            self.router.replace(web for spec in specs for web in self._web_functions(spec))
+            self.dispatch.apply(specs)
         for app_id in before - {spec.app_id for spec in specs}:
             await self.engine.release(app_id)
             self.watch.notify(logs_topic(app_id))
 
-    def _web_function(self, spec: FunctionSpec) -> WebFunction:
-        assert spec.runner.web is not None
-        host = labels.host(self.config.workspace, spec.environment, spec.runner.web.label)
-        return WebFunction(
-            function_id=spec.function_id,
-            workspace=labels.prefix(self.config.workspace, spec.environment),
-            app=spec.app_name,
-            name=spec.name,
-            label=host,
-            timeout_s=spec.timeout_s,
-            environment=spec.environment,
-        )
+    def _web_functions(self, spec: FunctionSpec) -> list[WebFunction]:
+        """What of a function answers HTTP: it, or methods of it. Bound ones have no addresses."""
+        return [
+            WebFunction(
+                function_id=spec.function_id,
+                workspace=labels.prefix(self.config.workspace, spec.environment),
+                app=spec.app_name,
+                name=spec.name.removesuffix("*") + web.class_method if web.class_method else spec.name,
+                label=labels.host(self.config.workspace, spec.environment, web.label),
+                timeout_s=spec.timeout_s,
+                environment=spec.environment,
+                class_method=web.class_method,
+            )
+            for web in (spec.runner.web, *spec.runner.web_methods)
+            if web and not spec.base_id
+        ]
 
     async def prepare(self, spec: FunctionSpec) -> None:
         """Client package, mounted files and links for a function. Raises InvalidRequest naming what cannot be had."""
@@ -219,14 +237,15 @@ class Server:
         return f"http://{self._address}:{self.port}"
 
     def addresses(self, spec: FunctionSpec) -> list[str]:
-        """All addresses of a web function: its own, the app's, and one that needs no name resolution."""
-        if spec.runner.web is None:
-            return []
-        web = self._web_function(spec)
+        """All addresses of what answers HTTP: its own, the app's, and one that needs no name resolution."""
         return [
-            f"http://{web.label}.localhost:{self.port}",
-            f"http://{app_label(web)}.localhost:{self.port}/{web.name}",
-            f"{self.base_url}/_web/{web.label}",
+            address
+            for web in self._web_functions(spec)
+            for address in (
+                f"http://{web.label}.localhost:{self.port}",
+                f"http://{app_label(web)}.localhost:{self.port}/{web.name}",
+                f"{self.base_url}/_web/{web.label}",
+            )
         ]
 
     # -- what dispatch and scheduler need
@@ -271,6 +290,8 @@ class Server:
         found = await self.engine.running_then()
         await self.sandboxes.adopt(found)
         functions_of = [c for c in found if c.container_id not in self.sandboxes.running]
+        for running in functions_of:
+            await self.enlist(running.function_id)
         await self.scheduler.adopt(functions_of, await self.database.read(calls.open_inputs))
         self.scheduler.paused = False
         self.dispatch.demand.set()

@@ -11,7 +11,7 @@ from ionian import wire
 from ionian.api.context import Context
 from ionian.errors import FailedPrecondition, InvalidRequest, ResourceExhausted, Unimplemented
 from ionian.model import InputRef, OpenInput, Status
-from ionian.state import apps, blobs, calls, functions
+from ionian.state import apps, bindings, blobs, calls, functions
 from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import Row, Tx
 from ionian.state.watch import call_topic, readers_topic
@@ -31,8 +31,8 @@ async def FunctionMap(ctx: Context, request: api_pb2.FunctionMapRequest) -> api_
     """A new call, with its first inputs."""
     _check_room(ctx, request.function_id, len(request.pipelined_inputs))
     news = await _news(ctx, request.pipelined_inputs)
+    live = await ctx.services.enlist(request.function_id)
     slot = ctx.services.reserve(request.function_id) if len(news) == 1 else None
-    live = ctx.services.is_live(request.function_id)
 
     call = NewCall(
         request.function_id,
@@ -86,7 +86,7 @@ def _check_callable(tx: Tx, function_id: str) -> None:
     app = apps.get(tx, functions.get(tx, function_id)["app_id"])
     if app["state"] not in apps.SERVING:
         raise FailedPrecondition(f"app {app['description']!r} is not running, so its functions cannot be called")
-    if function_id not in apps.layout(tx, app["app_id"]).definition_ids:
+    if bindings.base_of(tx, function_id) not in apps.layout(tx, app["app_id"]).definition_ids:
         raise FailedPrecondition(f"function {function_id} is not part of the live version of its app")
 
 

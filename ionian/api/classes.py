@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 
 from ionian.api.context import Context
@@ -11,7 +10,7 @@ from ionian.errors import Unimplemented
 from ionian.state import apps, classes
 from ionian.state import functions as state
 from ionian.state.database import Tx
-from ionian.wire import api_pb2, given_fields
+from ionian.wire import api_pb2, set_old_target
 
 
 async def ClassCreate(ctx: Context, request: api_pb2.ClassCreateRequest) -> api_pb2.ClassCreateResponse:
@@ -47,21 +46,6 @@ def _methods(ctx: Context, tx: Tx, service: str, tag: str) -> Iterator[api_pb2.C
             yield api_pb2.ClassMethod(
                 function_name=name.removeprefix(f"{tag}."), function_id=function_id, function_handle_metadata=handle
             )
-
-
-# Of a constructor, as clients before 0.73 send them even where there are none.
-_NO_ARGUMENTS = frozenset(pickle.dumps(((), {}), protocol) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1))
-
-
-async def FunctionBindParams(
-    ctx: Context, request: api_pb2.FunctionBindParamsRequest
-) -> api_pb2.FunctionBindParamsResponse:
-    """An instance of a class. Without parameters and options it is the class's own function."""
-    if request.serialized_params and request.serialized_params not in _NO_ARGUMENTS:
-        raise Unimplemented(
-            "class parameters (modal.parameter, constructor arguments) are not built in this server yet"
-        )
-    if given_fields(request.function_options) or request.auth_secret:
-        raise Unimplemented("with_options(), with_concurrency() and with_batching() are not built in this server yet")
-    _, handle = await ctx.database.read(lambda tx: describe(ctx, tx, request.function_id))
-    return api_pb2.FunctionBindParamsResponse(bound_function_id=request.function_id, handle_metadata=handle)
+    for name, handle in describe(ctx, tx, service)[1].method_handle_metadata.items():  # of a class of a later client
+        set_old_target(handle, service)
+        yield api_pb2.ClassMethod(function_name=name, function_id=service, function_handle_metadata=handle)

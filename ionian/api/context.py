@@ -51,8 +51,8 @@ class Services(Protocol):
     def queued(self, function_id: str) -> int:
         """Inputs of this function that wait for a container."""
 
-    def is_live(self, function_id: str) -> bool:
-        """Whether inputs of this function can run now."""
+    async def enlist(self, function_id: str) -> bool:
+        """Whether inputs of this function can run now. A bound one that nobody used for long takes its place again."""
 
     def reserve(self, function_id: str) -> Slot | None:
         """A free slot, for an input that will be accepted and claimed in one commit; then ``start``, or release it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from ionian import wire
 from ionian.errors import InvalidRequest
 from ionian.model import Batching, Resources, Retries, Scaling, WebKind, WebSettings
@@ -18,8 +21,13 @@ SHORTEST_STARTUP_S = 30  # of a function that says nothing about it
 MAX_TIMEOUT_S = 86_400
 
 
-def settings_of(function: api_pb2.Function, label: str) -> Settings:
-    """What the server acts on. ``label`` is the web label, empty for a function without one. Raises InvalidRequest."""
+def settings_of(
+    function: api_pb2.Function, label: str, method_labels: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
+    """What the server acts on. ``label`` is the web label, empty for a function without one. Raises InvalidRequest.
+
+    ``method_labels``: of the web methods of a class.
+    """
     timeout_s = function.timeout_secs or DEFAULT_TIMEOUT_S
     if timeout_s > MAX_TIMEOUT_S:
         raise InvalidRequest(f"{function.function_name}: timeout={timeout_s} is over the limit of {MAX_TIMEOUT_S} s")
@@ -30,7 +38,7 @@ def settings_of(function: api_pb2.Function, label: str) -> Settings:
         is_generator=function.function_type == api_pb2.Function.FUNCTION_TYPE_GENERATOR,
         is_class=function.is_class,
         serialized=function.definition_type == api_pb2.Function.DEFINITION_TYPE_SERIALIZED,
-        web=_web(function.webhook_config, label),
+        web=web_settings(function.webhook_config, label) if function.webhook_config.type else None,
         mount_ids=tuple(sorted(function.mount_ids)),
         secret_ids=tuple(function.secret_ids),
         resources=_resources(function.resources),
@@ -39,9 +47,15 @@ def settings_of(function: api_pb2.Function, label: str) -> Settings:
         startup_timeout_s=_startup_timeout_s(function, timeout_s),
         supported_output_formats=tuple(function.supported_output_formats),
         block_network=function.block_network,
-        retries=_retries(function.retry_policy),
+        retries=retries(function.retry_policy),
         batching=_batching(function),
         max_inputs=1 if function.single_use_containers else function.max_inputs,
+        web_methods=tuple(
+            web_settings(function.method_definitions[name].webhook_config, method_label, name)
+            for name, method_label in sorted(method_labels.items())
+        ),
+        stands_for=wire.old_method(function) if wire.old_method(function)[0] else None,
+        needs_params=any(not parameter.has_default for parameter in function.class_parameter_info.schema),
     )
 
 
@@ -51,8 +65,11 @@ def _startup_timeout_s(function: api_pb2.Function, timeout_s: int) -> int:
     return given if given != timeout_s else max(given, SHORTEST_STARTUP_S)
 
 
-def _retries(policy: api_pb2.FunctionRetryPolicy) -> Retries:
-    """``retries=3`` comes as a fixed delay of one second (and with clients that leave out a number, so does ours)."""
+def retries(policy: api_pb2.FunctionRetryPolicy) -> Retries:
+    """What a policy says.
+
+    ``retries=3`` comes as a fixed delay of one second (and with clients that leave out a number, so does ours).
+    """
     return Retries(
         max_retries=policy.retries,
         backoff=policy.backoff_coefficient or 1.0,
@@ -67,11 +84,14 @@ def _batching(function: api_pb2.Function) -> Batching | None:
     return Batching(function.batch_max_size, function.batch_linger_ms / 1000)
 
 
-def _web(config: api_pb2.WebhookConfig, label: str) -> WebSettings | None:
-    if not config.type:
-        return None
+def web_settings(config: api_pb2.WebhookConfig, label: str, class_method: str = "") -> WebSettings:
+    """How a web function answers, at its label."""
     return WebSettings(
-        kind=WEB_KINDS[config.type], method=config.method or "GET", docs=config.web_endpoint_docs, label=label
+        kind=WEB_KINDS[config.type],
+        method=config.method or "GET",
+        docs=config.web_endpoint_docs,
+        label=label,
+        class_method=class_method,
     )
 
 
@@ -145,9 +165,13 @@ def _copy_map(target: object, source: object, message: object) -> None:
 
 
 def handle(
-    function: api_pb2.Function | api_pb2.FunctionPrecreateRequest, app_id: str, definition_id: str, web_url: str
+    function: api_pb2.Function | api_pb2.FunctionPrecreateRequest,
+    app_id: str,
+    definition_id: str,
+    web_url: str,
+    method_urls: Mapping[str, str] = MappingProxyType({}),
 ) -> api_pb2.FunctionHandleMetadata:
-    """What a client keeps to call a function."""
+    """What a client keeps to call a function. ``method_urls``: addresses of the web methods of a class."""
     metadata = api_pb2.FunctionHandleMetadata(
         function_name=function.function_name,
         function_type=function.function_type,
@@ -170,6 +194,7 @@ def handle(
         metadata.is_method, metadata.use_method_name = True, method_name
     for name, method in function.method_definitions.items():
         metadata.method_handle_metadata[name].CopyFrom(_method_handle(name, method, app_id))
+        metadata.method_handle_metadata[name].web_url = method_urls.get(name, "")
     return metadata
 
 

@@ -11,9 +11,10 @@ from ionian import wire
 from ionian.api import fields
 from ionian.api.context import Context
 from ionian.errors import FailedPrecondition, InvalidRequest, Unimplemented
-from ionian.state import apps, functions
+from ionian.state import apps, bindings, functions
 from ionian.state.apps import Layout, Release
 from ionian.state.database import Row, Tx
+from ionian.state.functions import Settings
 from ionian.wire import api_pb2
 
 
@@ -78,8 +79,9 @@ async def _publish(ctx: Context, app_id: str, name: str, state: int, layout: Lay
         chosen = functions.definitions_of(tx, layout.function_ids.values(), dict(layout.definition_ids))
         complete = Layout(layout.function_ids, layout.class_ids, chosen)
         app = apps.get(tx, app_id)
+        rescaled = bindings.forget_autoscaling(tx, app_id)
         if app["state"] == wanted == apps.DEPLOYED and apps.layout(tx, app_id) == complete and not release.tag:
-            return 0.0
+            return app["deployed_at"] if rescaled else 0.0
         apps.publish(tx, app_id, name, wanted, complete, release, ctx.now)
         functions.claim_labels(tx, app_id, ctx.config.workspace, chosen.values())
         return ctx.now
@@ -115,6 +117,7 @@ async def _republish(ctx: Context, app_id: str, version: int, rollback_version: 
         if apps.get(tx, app_id)["state"] != apps.DEPLOYED:
             raise FailedPrecondition(f"app {app_id} is not deployed")
         layout = apps.layout(tx, app_id, version)
+        bindings.forget_autoscaling(tx, app_id)
         old = next(row for row in apps.history(tx, app_id) if row["version"] == version)
         release = Release(ctx.caller.client_version, old["tag"], old["commit_info"], rollback_version)
         functions.claim_labels(tx, app_id, ctx.config.workspace, layout.definition_ids.values())
@@ -152,8 +155,8 @@ async def _visit_url(ctx: Context, app: Row) -> str:
 
     def first(tx: Tx) -> str:
         definition_ids = apps.layout(tx, app["app_id"]).definition_ids.values()
-        found = (functions.definition(tx, definition_id)["web_label"] for definition_id in definition_ids)
-        return next((label for label in found if label), "")
+        rows = (functions.definition(tx, definition_id) for definition_id in definition_ids)
+        return next((label for row in rows for label in Settings.decode(row["settings"]).labels), "")
 
     label = await ctx.database.read(first)
     if label:

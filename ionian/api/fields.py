@@ -40,7 +40,7 @@ HONOURED = frozenset(
         "autoscaler_settings",
         "is_class",
         "is_method",
-        "class_parameter_info",  # returned to clients; parameters themselves are refused in FunctionBindParams
+        "class_parameter_info",
         "method_definitions",
         "method_definitions_set",
         "function_schema",
@@ -123,11 +123,8 @@ def check(function: api_pb2.Function) -> list[str]:
     _refuse(name, function, REFUSED)
     _refuse(name, function.resources, RESOURCES_REFUSED)
     _check_web(name, function.webhook_config)
-    if function.webhook_config.type and wire.old_method(function)[0]:
-        raise Unimplemented(f"web endpoints on classes ({name}) are not built in this server yet")
     for method, definition in function.method_definitions.items():
-        if definition.webhook_config.type:
-            raise Unimplemented(f"{name}: web endpoints on classes ({method}) are not built in this server yet")
+        _check_web(f"{name.removesuffix('*')}{method}", definition.webhook_config)
     warnings = []
     if function.HasField("schedule"):
         warnings.append(f"{name}: the schedule is stored, but schedules do not fire in this server yet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ionian.api import definitions, fields, gpus, interactive
@@ -9,8 +10,9 @@ from ionian.api.context import Context
 from ionian.errors import InvalidRequest, NotFound, Unimplemented
 from ionian.model import FunctionSpec
 from ionian.runner import spec as launch
-from ionian.state import apps, functions, labels, secrets
+from ionian.state import apps, bindings, functions, labels, secrets
 from ionian.state.database import Row, Tx
+from ionian.state.functions import Settings
 from ionian.wire import api_pb2, old_method, set_old_web_url
 
 
@@ -25,8 +27,9 @@ async def FunctionPrecreate(
     )
     app = await ctx.database.read(apps.get, request.app_id)
     url = _url(ctx, app, _label(ctx, app, request.function_name, request.webhook_config))
+    urls = _urls(ctx, app, _method_labels(ctx, app, request))
     return api_pb2.FunctionPrecreateResponse(
-        function_id=function_id, handle_metadata=definitions.handle(request, request.app_id, "", url)
+        function_id=function_id, handle_metadata=definitions.handle(request, request.app_id, "", url, urls)
     )
 
 
@@ -44,18 +47,22 @@ async def FunctionCreate(ctx: Context, request: api_pb2.FunctionCreateRequest) -
     interactive.tame(function)
     app = await ctx.database.read(apps.get, request.app_id)
     label = _label(ctx, app, function.function_name, function.webhook_config)
-    function_id, definition_id, spec = await ctx.database.write(_store, ctx, app, request, label)
+    method_labels = _method_labels(ctx, app, function)
+    settings = definitions.settings_of(function, label, method_labels)
+    function_id, definition_id, spec = await ctx.database.write(_store, ctx, app, request, settings)
     if spec.image_id:
         await ctx.services.prepare(spec)
-    url = _url(ctx, app, label)
+    url, urls = _url(ctx, app, label), _urls(ctx, app, method_labels)
     answer = api_pb2.Function()
     answer.CopyFrom(function)
     answer.web_url = url
+    for method, method_url in urls.items():
+        answer.method_definitions[method].web_url = method_url
     response = api_pb2.FunctionCreateResponse(
         function_id=function_id,
         function=answer,
         function_data=definitions.function_data(answer),
-        handle_metadata=definitions.handle(function, app["app_id"], definition_id, url),
+        handle_metadata=definitions.handle(function, app["app_id"], definition_id, url, urls),
         server_warnings=[api_pb2.Warning(message=message) for message in warnings],
     )
     set_old_web_url(response, url)
@@ -67,10 +74,10 @@ def _name(request: api_pb2.FunctionCreateRequest) -> str:
 
 
 def _store(
-    tx: Tx, ctx: Context, app: Row, request: api_pb2.FunctionCreateRequest, label: str
+    tx: Tx, ctx: Context, app: Row, request: api_pb2.FunctionCreateRequest, settings: Settings
 ) -> tuple[str, str, FunctionSpec]:
     function = request.function
-    if label:
+    for label in settings.labels:
         host = labels.host(ctx.config.workspace, app["environment"], label)
         functions.check_label(tx, host, app["app_id"], function.function_name)
     if not function.image_id and not old_method(function)[0]:
@@ -81,9 +88,7 @@ def _store(
     definition_id = functions.define(
         tx,
         function_id,
-        replace(
-            definitions.settings_of(function, label), runner=_runner(ctx), interactive=interactive.settings(function)
-        ),
+        replace(settings, runner=_runner(ctx), interactive=interactive.settings(function)),
         function.image_id,
         definitions.canonical(function),
         ctx.caller.client_version,
@@ -122,8 +127,24 @@ def _label(ctx: Context, app: Row, function: str, config: api_pb2.WebhookConfig)
     )
 
 
+def _method_labels(
+    ctx: Context, app: Row, function: api_pb2.Function | api_pb2.FunctionPrecreateRequest
+) -> dict[str, str]:
+    """The web labels of the methods of a class, by method."""
+    prefix = function.function_name.removesuffix("*")
+    return {
+        name: _label(ctx, app, prefix + name, method.webhook_config)
+        for name, method in function.method_definitions.items()
+        if method.webhook_config.type
+    }
+
+
 def _url(ctx: Context, app: Row, label: str) -> str:
     return ctx.services.url(app["environment"], label) if label else ""
+
+
+def _urls(ctx: Context, app: Row, method_labels: Mapping[str, str]) -> dict[str, str]:
+    return {method: _url(ctx, app, label) for method, label in method_labels.items()}
 
 
 def describe(ctx: Context, tx: Tx, function_id: str) -> tuple[api_pb2.FunctionData, api_pb2.FunctionHandleMetadata]:
@@ -132,7 +153,12 @@ def describe(ctx: Context, tx: Tx, function_id: str) -> tuple[api_pb2.FunctionDa
     app = apps.get(tx, functions.get(tx, function_id)["app_id"])
     function = api_pb2.Function.FromString(row["definition"])
     function.web_url = _url(ctx, app, row["web_label"])
-    handle = definitions.handle(function, app["app_id"], row["definition_id"], function.web_url)
+    urls = _urls(ctx, app, {web.class_method: web.label for web in Settings.decode(row["settings"]).web_methods})
+    for method, url in urls.items():
+        function.method_definitions[method].web_url = url
+    handle = definitions.handle(function, app["app_id"], row["definition_id"], function.web_url, urls)
+    base_id = bindings.base_of(tx, function_id)
+    handle.base_function_id = base_id if base_id != function_id else ""
     return definitions.function_data(function), handle
 
 

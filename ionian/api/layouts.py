@@ -11,6 +11,7 @@ from ionian.api.context import Context
 from ionian.api.functions import describe
 from ionian.state import apps, functions
 from ionian.state.database import Tx
+from ionian.state.functions import Settings
 from ionian.wire import api_pb2
 
 
@@ -48,6 +49,8 @@ def written(tx: Tx, app_id: str, version: int, url: Callable[[str, str], str]) -
         row = functions.definition(tx, definition_id)
         function = api_pb2.Function.FromString(row["definition"])
         web_url = url(environment, row["web_label"]) if row["web_label"] else ""
-        handle = definitions.handle(function, app_id, definition_id, web_url)
+        methods = Settings.decode(row["settings"]).web_methods
+        urls = {web.class_method: url(environment, web.label) for web in methods}
+        handle = definitions.handle(function, app_id, definition_id, web_url, urls)
         handles[function_id] = base64.b64encode(handle.SerializeToString()).decode()
     return json.dumps({"functions": layout.function_ids, "classes": layout.class_ids, "handles": handles})

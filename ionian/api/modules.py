@@ -6,6 +6,8 @@ from types import ModuleType
 
 from ionian.api import (
     apps,
+    autoscaler,
+    bindings,
     blobs,
     callgraph,
     calls,
@@ -30,6 +32,8 @@ from ionian.api import (
 
 MODULES: tuple[ModuleType, ...] = (
     apps,
+    autoscaler,
+    bindings,
     blobs,
     callgraph,
     calls,

@@ -9,6 +9,7 @@ from ionian.api.blobs import HttpAnswer, HttpRequest
 from ionian.api.context import Context
 from ionian.state import apps, functions
 from ionian.state.database import Row, Tx
+from ionian.state.functions import Settings
 
 _HEADERS = (
     (b"content-type", b"text/plain; charset=utf-8"),
@@ -52,7 +53,11 @@ def _functions(tx: Tx, ctx: Context, app: Row) -> list[str]:
     rows = [
         functions.definition(tx, definition) for definition in apps.layout(tx, app["app_id"]).definition_ids.values()
     ]
-    found = sorted((str(functions.get(tx, row["function_id"])["name"]), str(row["web_label"])) for row in rows)
+    found = sorted(
+        (str(functions.get(tx, row["function_id"])["name"]), label)
+        for row in rows
+        for label in Settings.decode(row["settings"]).labels or [""]
+    )
     return [
         f"  {name}  {ctx.services.url(app['environment'], label)}" if label else f"  {name}" for name, label in found
     ]

@@ -97,6 +97,21 @@ class Dispatch:
             self._forget_if_empty(pool)
         self.demand.set()
 
+    def enlist(self, spec: FunctionSpec) -> None:
+        """One more function, beside the live ones."""
+        pool = self.pools.get(spec.function_id)
+        if pool is None:
+            self.pools[spec.function_id] = Pool(spec, self.clock, self.demand.set, self._later)
+        else:
+            pool.retired = False
+            pool.update(spec)
+
+    def retire(self, function_id: str) -> None:
+        """This function takes no more calls. Its queue is empty."""
+        pool = self.pools[function_id]
+        pool.retired = True
+        self._forget_if_empty(pool)
+
     def spec(self, function_id: str) -> FunctionSpec:
         """The live function. Raises NotFound."""
         return self._pool(function_id).spec

@@ -29,6 +29,7 @@ class WebFunction:
     label: str
     timeout_s: float
     environment: str = "main"
+    class_method: str = ""  # the method of a class that answers
 
 
 class Target(NamedTuple):

@@ -18,6 +18,7 @@ from .spec import Launch, series
 PICKLE = 1  # the client's DataFormat values
 GENERATOR_DONE = 3
 CBOR = 4
+_DECLARED = 2  # the client's ParameterSerializationFormat of ``modal.parameter()``
 
 
 class Band(NamedTuple):
@@ -194,10 +195,13 @@ class Client:
         if not data:
             return (), {}
         reader = getattr(self._serialization, "deserialize_params", None)
-        if reader is None or message is None:
-            args, kwargs = self.deserialize(data)
-        else:
+        info = getattr(message, "class_parameter_info", None)
+        if reader is not None and message is not None:
             args, kwargs = reader(data, message, self._calls_with)
+        elif info is not None and info.format == _DECLARED:  # before 0.73
+            args, kwargs = (), self._serialization.deserialize_proto_params(data, list(info.schema))
+        else:
+            args, kwargs = self.deserialize(data)
         return args, kwargs
 
     def fastapi_app(self, function: Callable[..., Any], method: str, docs: bool) -> Any:

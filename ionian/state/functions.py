@@ -26,7 +26,8 @@ from ionian.model import (
     WebSettings,
     new_id,
 )
-from ionian.state import apps, images, labels, mounts
+from ionian.state import apps, bindings, images, labels, mounts
+from ionian.state.bindings import Overrides
 from ionian.state.database import Row, Tx
 
 
@@ -54,6 +55,9 @@ class Settings:
     retries: Retries = field(default_factory=Retries)
     batching: Batching | None = None
     max_inputs: int = 0
+    web_methods: tuple[WebSettings, ...] = ()  # of a class
+    stands_for: tuple[str, str] | None = None  # of clients before 0.73: the class's function, and its method
+    needs_params: bool = False  # a class that cannot be made without arguments
 
     def encode(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -61,8 +65,9 @@ class Settings:
     @staticmethod
     def decode(text: str) -> Settings:
         raw: dict[str, Any] = json.loads(text)
-        web = raw["web"]
-        raw["web"] = WebSettings(**{**web, "kind": WebKind(web["kind"])}) if web else None
+        raw["web"] = _web(raw["web"]) if raw["web"] else None
+        raw["web_methods"] = tuple(_web(web) for web in raw.get("web_methods", ()))
+        raw["stands_for"] = tuple(raw["stands_for"]) if raw.get("stands_for") else None
         raw["resources"] = Resources(**raw["resources"])
         raw["scaling"] = Scaling(**raw["scaling"])
         raw["retries"] = Retries(**raw.get("retries", {}))
@@ -73,6 +78,15 @@ class Settings:
             given = raw["interactive"]
             raw["interactive"] = Interactive(**{**given, "env": tuple((name, value) for name, value in given["env"])})
         return Settings(**raw)
+
+    @property
+    def labels(self) -> list[str]:
+        """All web labels of the function, without workspace."""
+        return [web.label for web in (self.web, *self.web_methods) if web and web.label]
+
+
+def _web(raw: dict[str, Any]) -> WebSettings:
+    return WebSettings(**{**raw, "kind": WebKind(raw["kind"])})
 
 
 def precreate(tx: Tx, app_id: str, name: str, existing_id: str, now: float) -> str:
@@ -149,10 +163,13 @@ def definition(tx: Tx, definition_id: str) -> Row:
 
 
 def current(tx: Tx, function_id: str) -> Row:
-    """The live definition of a function, or its newest one while its app has published none. Raises NotFound."""
-    app_id = get(tx, function_id)["app_id"]
-    definition_id = apps.layout(tx, app_id).definition_ids.get(function_id)
-    row = definition(tx, definition_id) if definition_id else newest(tx, function_id)
+    """The live definition of a function, or its newest one while its app has published none. Raises NotFound.
+
+    A bound function has that of the function it binds.
+    """
+    app_id, base_id = get(tx, function_id)["app_id"], bindings.base_of(tx, function_id)
+    definition_id = apps.layout(tx, app_id).definition_ids.get(base_id)
+    row = definition(tx, definition_id) if definition_id else newest(tx, base_id)
     if row is None:
         raise NotFound(f"function {function_id} was announced but never created")
     return row
@@ -194,46 +211,62 @@ def claim_labels(tx: Tx, app_id: str, workspace: str, definition_ids: Iterable[s
     claimed: dict[str, str] = {}
     for definition_id in definition_ids:
         row = definition(tx, definition_id)
-        if not row["web_label"]:
-            continue
-        host = labels.host(workspace, environment, row["web_label"])
         name = get(tx, row["function_id"])["name"]
-        if host in claimed:
-            raise AlreadyExists(
-                f"{claimed[host]} and {name} would both have the web address {host!r}; give one of them another label="
+        for label in Settings.decode(row["settings"]).labels:
+            host = labels.host(workspace, environment, label)
+            if host in claimed:
+                raise AlreadyExists(
+                    f"{claimed[host]} and {name} would both have the web address {host!r}; "
+                    "give one of them another label="
+                )
+            claimed[host] = name
+            check_label(tx, host, app_id, name)
+            tx.execute(
+                "INSERT INTO web_labels (host, app_id, function_id) VALUES (?, ?, ?) "
+                "ON CONFLICT (host) DO UPDATE SET app_id = excluded.app_id, function_id = excluded.function_id",
+                host,
+                app_id,
+                row["function_id"],
             )
-        claimed[host] = name
-        check_label(tx, host, app_id, name)
-        tx.execute(
-            "INSERT INTO web_labels (host, app_id, function_id) VALUES (?, ?, ?) "
-            "ON CONFLICT (host) DO UPDATE SET app_id = excluded.app_id, function_id = excluded.function_id",
-            host,
-            app_id,
-            row["function_id"],
-        )
 
 
-def live(tx: Tx) -> list[FunctionSpec]:
-    """Every function that may run now: of deployed versions and of running ephemeral apps."""
+def live(tx: Tx, also: Iterable[str] = ()) -> list[FunctionSpec]:
+    """Every function that may run now: of deployed versions and of running ephemeral apps.
+
+    Of bound functions, which may be many, those that have something to do and those of ``also``.
+    """
     rows = tx.all(
         "SELECT apps.app_id, deployments.definition_ids FROM apps JOIN deployments "
         "ON deployments.app_id = apps.app_id AND deployments.version = apps.live_version "
         f"WHERE apps.state IN ({', '.join('?' * len(apps.SERVING))}) ORDER BY apps.created_at, apps.app_id",
         *apps.SERVING,
     )
-    ids = [definition_id for row in rows for definition_id in json.loads(row["definition_ids"]).values()]
-    specs = [spec(tx, definition_id) for definition_id in ids]
+    chosen = {key: value for row in rows for key, value in json.loads(row["definition_ids"]).items()}
+    bound = [row for row in bindings.wanted(tx, also) if row["base_id"] in chosen]
+    specs = [spec(tx, definition_id) for definition_id in chosen.values()]
+    specs += [spec(tx, chosen[row["base_id"]], row) for row in bound]
     return [found for found in specs if found.image_id]  # without one: a method of an old client's class
 
 
-def spec(tx: Tx, definition_id: str) -> FunctionSpec:
-    """One definition, fully resolved. Raises NotFound."""
+def bound_spec(tx: Tx, function_id: str) -> FunctionSpec | None:
+    """A bound function whose app runs; None for every other."""
+    bound = bindings.get(tx, function_id)
+    if bound is None:
+        return None
+    app = apps.get(tx, get(tx, function_id)["app_id"])
+    definition_id = apps.layout(tx, app["app_id"]).definition_ids.get(bound["base_id"])
+    return spec(tx, definition_id, bound) if definition_id and app["state"] in apps.SERVING else None
+
+
+def spec(tx: Tx, definition_id: str, bound: Row | None = None) -> FunctionSpec:
+    """One definition, fully resolved, as it is or as it is ``bound``. Raises NotFound."""
     row = definition(tx, definition_id)
     app = apps.get(tx, get(tx, row["function_id"])["app_id"])
-    settings = Settings.decode(row["settings"])
+    settings = _settings(tx, row, bound)
     image = images.get(tx, row["image_id"]) if row["image_id"] else None
+    function_id = bound["function_id"] if bound else row["function_id"]
     return FunctionSpec(
-        function_id=row["function_id"],
+        function_id=function_id,
         app_id=app["app_id"],
         app_name=app["name"] or app["description"],
         environment=app["environment"],
@@ -243,7 +276,7 @@ def spec(tx: Tx, definition_id: str) -> FunctionSpec:
         layers=tuple(json.loads(image["layers"])) if image else (),
         mounts=_mount_refs(tx, settings.mount_ids),
         secret_ids=settings.secret_ids,
-        runner=_runner(row, app, settings),
+        runner=replace(_runner(row, app, settings), function_id=function_id),
         resources=settings.resources,
         scaling=settings.scaling,
         timeout_s=settings.timeout_s,
@@ -257,7 +290,41 @@ def spec(tx: Tx, definition_id: str) -> FunctionSpec:
         batching=settings.batching,
         max_inputs=settings.max_inputs,
         interactive=settings.interactive,
+        params=bound["params"] if bound else b"",
+        base_id=bound["base_id"] if bound else "",
     )
+
+
+def settings(tx: Tx, function_id: str) -> Settings:
+    """What holds for a function now, bound or not. Raises NotFound."""
+    return _settings(tx, current(tx, function_id), bindings.get(tx, function_id))
+
+
+def _settings(tx: Tx, row: Row, bound: Row | None) -> Settings:
+    """Of a definition: bound, autoscaled, with the web methods that an old client's class keeps elsewhere.
+
+    ``min_containers`` of a definition is for the function itself, if it can be made; a bound one has its own.
+    """
+    settings = Settings.decode(row["settings"])
+    if bound or settings.needs_params:
+        settings = replace(settings, scaling=replace(settings.scaling, min_containers=0))
+    if bound:
+        settings = Overrides.decode(bound["overrides"]).applied(replace(settings, name=bound["name"]))
+    if settings.is_class and not settings.web_methods:
+        settings = replace(settings, web_methods=_old_web_methods(tx, row["function_id"]))
+    return bindings.autoscaled(tx, bound["function_id"] if bound else row["function_id"]).applied(settings)
+
+
+def _old_web_methods(tx: Tx, function_id: str) -> tuple[WebSettings, ...]:
+    """Clients before 0.73 make one more function for each method of a class: those of the live version with a label."""
+    app_id = get(tx, function_id)["app_id"]
+    found = []
+    for definition_id in apps.layout(tx, app_id).definition_ids.values():
+        row = definition(tx, definition_id)
+        settings = Settings.decode(row["settings"]) if row["web_label"] and not row["image_id"] else None
+        if settings and settings.web and settings.stands_for and settings.stands_for[0] == function_id:
+            found.append(replace(settings.web, class_method=settings.stands_for[1]))
+    return tuple(found)
 
 
 def _mount_refs(tx: Tx, mount_ids: Iterable[str]) -> tuple[MountRef, ...]:
@@ -278,6 +345,7 @@ def _runner(row: Row, app: Row, settings: Settings) -> RunnerSpec:
         is_class=settings.is_class,
         serialized=settings.serialized,
         web=replace(settings.web) if settings.web else None,
+        web_methods=settings.web_methods,
         max_concurrent_inputs=settings.scaling.max_concurrent_inputs,
         timeout_s=settings.timeout_s,
         supported_output_formats=settings.supported_output_formats,

@@ -55,6 +55,7 @@ def launch_json(spec: ContainerSpec, shown: dict[str, str], home: str) -> str:
             compat=True,
             definition=f"{shown[PLACE]}/definition",
             layout=f"{shown[PLACE]}/layout" if spec.layout else "",
+            params=f"{shown[PLACE]}/params" if function.params else "",
             environment_name=function.environment,
         )
     )

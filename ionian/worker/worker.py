@@ -170,6 +170,7 @@ class Worker:
         (live.place / "spec.json").write_text(bundle.launch_json(spec, shown, home))
         (live.place / "definition").write_bytes(spec.function.definition)
         (live.place / "layout").write_text(spec.layout)
+        (live.place / "params").write_bytes(spec.function.params)
         listener = live.listen()
         stdin, stdout, stderr = live.output.descriptors()
         try:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from ionian import wire
 from ionian.api import definitions, fields
-from ionian.errors import Unimplemented
+from ionian.model import WebKind, WebSettings
 from ionian.wire import api_pb2
 
 
@@ -38,7 +36,9 @@ def test_it_survives_storing_and_tells_the_client_what_to_call() -> None:
     assert _text(40, "fu-service") in handle.SerializeToString()
 
 
-def test_a_web_endpoint_among_them_is_refused() -> None:
-    config = api_pb2.WebhookConfig(type=api_pb2.WEBHOOK_TYPE_FUNCTION)
-    with pytest.raises(Unimplemented, match=r"web endpoints on classes \(Model\.add\)"):
-        fields.check(_method(webhook_config=config))
+def test_a_web_endpoint_among_them_answers_for_its_class() -> None:
+    config = api_pb2.WebhookConfig(type=api_pb2.WEBHOOK_TYPE_FUNCTION, method="POST")
+    assert fields.check(_method(webhook_config=config)) == []
+    settings = definitions.settings_of(_method(webhook_config=config), "app-model-add")
+    assert settings.stands_for == ("fu-service", "add")
+    assert settings.web == WebSettings(WebKind.FUNCTION, "POST", False, "app-model-add")

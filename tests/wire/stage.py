@@ -122,7 +122,7 @@ class Played:
     def queued(self, function_id: str) -> int:
         return 0
 
-    def is_live(self, function_id: str) -> bool:
+    async def enlist(self, function_id: str) -> bool:
         return False
 
     def reserve(self, function_id: str) -> None:

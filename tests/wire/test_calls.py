@@ -196,14 +196,3 @@ async def test_a_deployed_function_is_called_by_name(scene: Stage, client: Path,
     missing = await scene.run(client / "python", "call.py", cwd=work)
     assert missing.code == 1
     assert "app 'calls' has no function 'nosuch'" in missing.output
-
-
-async def test_class_parameters_are_refused_by_name(scene: Stage, new_client: Path, work: Path) -> None:
-    text = "import modal\napp = modal.App('p')\n@app.cls()\nclass Box:\n    n: int = modal.parameter()\n"
-    text += (
-        "    @modal.method()\n    def get(self): ...\n@app.local_entrypoint()\ndef main():\n    Box(n=1).get.remote()\n"
-    )
-    (work / "params.py").write_text(text)
-    done = await scene.run(new_client / "modal", "run", "params.py", cwd=work)
-    assert done.code == 1
-    assert "class parameters" in done.output
