@@ -16,7 +16,7 @@ from ionian.api.context import Context
 from ionian.api.functions import describe
 from ionian.errors import InvalidRequest, Unimplemented
 from ionian.model import Batching
-from ionian.state import bindings, functions
+from ionian.state import bindings, functions, secrets
 from ionian.state.bindings import Overrides
 from ionian.state.database import Row, Tx
 from ionian.state.functions import Settings
@@ -28,6 +28,8 @@ _SHOWN = 40  # characters of one argument in a name
 
 HONOURED = frozenset(
     {
+        "secret_ids",
+        "replace_secret_ids",
         "resources",  # its parts: as in fields.py
         "retry_policy",
         "concurrency_limit",
@@ -46,11 +48,9 @@ HARMLESS = {
     "cloud_provider_str": "there is one machine",
     "routing_region": "there is one machine",
     "replace_volume_mounts": "said with the volumes",
-    "replace_secret_ids": "said with the secrets",
     "replace_cloud_bucket_mounts": "said with the buckets",
 }
 REFUSED = {
-    "secret_ids": "secrets",
     "mount_ids": "mounts",
     "volume_mounts": "volumes",
     "cloud_bucket_mounts": "cloud bucket mounts",
@@ -77,6 +77,7 @@ async def FunctionBindParams(
         base = functions.get(tx, bindings.base_of(tx, request.function_id))
         row = functions.current(tx, base["function_id"])
         function = api_pb2.Function.FromString(row["definition"])
+        secrets.opened(tx, ctx.config.secret_key_file, options.secret_ids)  # as at a deploy
         params, shown = _params(function, request.serialized_params)
         autoscaler.check(base["name"], overrides.applied(Settings.decode(row["settings"])).scaling)
         function_id = str(base["function_id"])
@@ -144,6 +145,7 @@ def _overrides(options: api_pb2.FunctionOptions) -> Overrides:
         timeout_s=timeout_s,
         retries=definitions.retries(options.retry_policy) if options.HasField("retry_policy") else None,
         batching=Batching(options.batch_max_size, options.batch_linger_ms / 1000) if batched else None,
+        secret_ids=tuple(options.secret_ids) if options.secret_ids or options.replace_secret_ids else None,
         min_containers=given("warm_pool_size"),
         max_containers=given("concurrency_limit"),
         buffer_containers=given("buffer_containers"),
@@ -183,6 +185,8 @@ def _said(overrides: Overrides) -> Iterable[str]:
     for name in ("timeout_s", "min_containers", "max_containers", "buffer_containers", "scaledown_window_s"):
         if (value := getattr(overrides, name)) is not None:
             yield f"{name.removesuffix('_s')}={value}"
+    if overrides.secret_ids is not None:
+        yield f"{len(overrides.secret_ids)} secrets"
     if overrides.max_concurrent_inputs is not None:
         yield f"max_inputs={overrides.max_concurrent_inputs}"
 

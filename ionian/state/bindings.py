@@ -37,6 +37,7 @@ class Overrides:
     timeout_s: int | None = None
     retries: Retries | None = None
     batching: Batching | None = None
+    secret_ids: tuple[str, ...] | None = None
     min_containers: int | None = None
     max_containers: int | None = None
     buffer_containers: int | None = None
@@ -46,7 +47,7 @@ class Overrides:
 
     def applied(self, settings: Settings) -> Settings:
         """The settings with these in their place."""
-        resources, given = settings.resources, self._given(("timeout_s", "retries", "batching"))
+        resources, given = settings.resources, self._given(("timeout_s", "retries", "batching", "secret_ids"))
         if self.cpu:
             resources = replace(resources, cpu_millicores=self.cpu[0], cpu_limit_millicores=self.cpu[1])
         if self.memory:
@@ -72,7 +73,7 @@ class Overrides:
         for name, kind in (("retries", Retries), ("batching", Batching)):
             if name in raw:
                 raw[name] = kind(**raw[name])
-        for name in ("cpu", "memory"):
+        for name in ("cpu", "memory", "secret_ids"):
             if name in raw:
                 raw[name] = tuple(raw[name])
         return Overrides(**raw)
