@@ -22,9 +22,9 @@ Item = tuple[str, int, int, bytes]  # call, position, data format, data
 
 
 class Recorder:
-    """``call_of`` names the call of an input that runs; None for one that does not."""
+    """``call_of`` names the call of an input that runs in a container; None for one that does not."""
 
-    def __init__(self, database: Database, watch: Watch, call_of: Callable[[str], str | None]) -> None:
+    def __init__(self, database: Database, watch: Watch, call_of: Callable[[str, str], str | None]) -> None:
         self._database = database
         self._watch = watch
         self._call_of = call_of
@@ -40,7 +40,7 @@ class Recorder:
 
     def item(self, container_id: str, header: dict[str, Any], payload: bytes) -> None:
         """A container has yielded one item of a generator."""
-        call_id = self._call_of(header["id"])
+        call_id = self._call_of(header["id"], container_id)
         if call_id is not None:
             self._items.append((call_id, int(header["index"]), int(header["data_format"]), payload))
             self._came.set()

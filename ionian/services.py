@@ -36,9 +36,11 @@ from ionian.scheduler.bound import Bound
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
 from ionian.scheduler.sandboxes import Sandboxes
+from ionian.scheduler.schedules import Schedules
 from ionian.state import calls, functions, labels, mounts, passes, secrets
 from ionian.state.database import Database, Tx
 from ionian.state.sandboxes import is_one as is_sandbox
+from ionian.state.schedules import TOPIC as SCHEDULES
 from ionian.state.watch import Watch, logs_topic
 
 log = logging.getLogger("ionian")
@@ -74,6 +76,7 @@ class Server:
         self.scheduler: Scheduler
         self.builds: Builds
         self.sandboxes: Sandboxes
+        self.schedules: Schedules
         self._adopted = False
         self._names_resolve = resolves("ionian-check.localhost")
 
@@ -112,16 +115,17 @@ class Server:
     def taken(self, call_id: str, items: int) -> None:
         self.dispatch.calls.taken(call_id, items)
 
-    def running_call(self, input_id: str) -> str | None:
-        """The call of an input that runs now."""
+    def running_call(self, input_id: str, container_id: str) -> str | None:
+        """The call of an input that runs now in this container; what an earlier attempt still yields is not heard."""
         running = self.dispatch.calls.running.get(input_id)
-        return running.input.call_id if running is not None else None
+        return running.input.call_id if running is not None and running.slot.container_id == container_id else None
 
     def build(self) -> None:
         self.builds.wake()
 
     async def reload(self) -> None:
         """Serve exactly the functions of live versions, at once."""
+        self.watch.notify(SCHEDULES)
         async with self.bound.changing:
             before = {spec.app_id for spec in (pool.spec for pool in self.dispatch.pools.values())}
             specs = await self.database.read(functions.live, self.bound.kept())

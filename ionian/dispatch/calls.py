@@ -241,10 +241,11 @@ class Calls:
 
     async def _sent(self, running: Running, sha256: str) -> bytes:
         """Send a blob ahead of its input, all but its last piece."""
-        last = b""
+        last, first = b"", True
         async for piece in self._blobs.pieces(sha256, frames.PIECE):
             if last and running.link is not None:
-                await running.link.send_part(running.input.input_id, last)
+                await running.link.send_part(running.input.input_id, last, first)
+                first = False
             last = piece
         return last
 

@@ -317,6 +317,8 @@ class Dispatch:
             container.capacity = pool.spec.scaling.max_concurrent_inputs
             self.calls.found(container_id, working, pool, lambda: Slot(pool, container))
             pool.ready(container, len(working) + int(header.get("web_active", 0)))
+            if header.get("stopping"):  # an earlier server had ended it
+                pool.drain(container)
         self._settle(container_id, header)
 
     def link_failed(self, container_id: str, header: dict[str, Any], payload: bytes) -> None:

@@ -94,10 +94,10 @@ class ControlLink(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join([*acks, frame]) if acks else frame)
 
-    async def send_part(self, input_id: str, piece: bytes) -> None:
+    async def send_part(self, input_id: str, piece: bytes, first: bool) -> None:
         """A piece of the args of an input that follows, at the pace of the container."""
         await self._drained.wait()
-        self.send(frames.PART, {"id": input_id}, piece)
+        self.send(frames.PART, {"id": input_id, "first": first}, piece)
 
     def pause_writing(self) -> None:
         self._drained.clear()

@@ -91,6 +91,8 @@ class Control:
         elif kind == frames.BATCH:
             self._accept(_cut(header["inputs"], data))
         elif kind == frames.PART:
+            if header.get("first"):
+                self._parts.pop(header["id"], None)  # of an attempt to send it that was given up
             self._parts.setdefault(header["id"], []).append(data)
         elif kind == frames.CANCEL:
             self.on_cancel(header["id"])
@@ -142,6 +144,11 @@ class Control:
         with self.sending:
             if self._server is not None:
                 self._server.send(frames.control(frames.FREED, {}))
+
+    @property
+    def stopping(self) -> bool:
+        """It takes no more inputs."""
+        return self._stopping
 
     @property
     def busy(self) -> bool:

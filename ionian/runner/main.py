@@ -121,7 +121,9 @@ def _serve_calls(client: Client, launch: spec.Launch, service: Any, listener: so
     control.on_cancel = work.cancel
     control.on_stop = Stopping(work.stop, work.cancel_all)
     greet = _greeter(clock)
-    control.greeting = lambda working: greet({"web": False, "web_active": 0, "inputs": working})
+    control.greeting = lambda working: greet(
+        {"web": False, "web_active": 0, "stopping": control.stopping, "inputs": working}
+    )
     signal.signal(signal.SIGTERM, lambda number, frame: station.post(control.stop, GRACE_S))
     forks.register()
     clock.start()

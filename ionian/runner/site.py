@@ -83,7 +83,9 @@ async def serve(
     await server.startup()
     stop = Stopping(stopped.set, server.close)
     control.on_stop = stop
-    control.greeting = lambda working: greet({"web": True, "web_active": server.active, "inputs": working})
+    control.greeting = lambda working: greet(
+        {"web": True, "web_active": server.active, "stopping": control.stopping, "inputs": working}
+    )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, control.stop, GRACE_S)
     link.open_web(server.protocol)
     ready()

@@ -142,7 +142,13 @@ class _Parent:
         control.on_stop = Stopping(stopped.set, cancel)
         control.greeting = lambda working: frames.control(
             frames.READY,
-            {"web": web is not None, "web_active": web.active if web else 0, "inputs": working, "timings_ms": {}},
+            {
+                "web": web is not None,
+                "web_active": web.active if web else 0,
+                "inputs": working,
+                "stopping": control.stopping,
+                "timings_ms": {},
+            },
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, control.stop, GRACE_S)
         if web is not None:
