@@ -48,9 +48,9 @@ TAKEN = 6  # {id, items}: so many items of this generator, in all, were taken by
 #            an input whose header has "window": N; its generator waits while N items (or 8 MiB) are sent and not taken
 # Control link, both directions
 PART = 7  # {id, first?: bool}, bytes: a piece of an input's args, before the INPUT or BATCH that names it, which
-#           carries the rest; or of an output's payload, before its OUTPUT, which carries the rest, if the input's header
-#           has "max_result": N (bytes) and the payload is long. Pieces of different inputs may mix. A lost connection
-#           forgets them, and so does a first piece those that came before it
+#           carries the rest; or of an output's payload, before its OUTPUT, which carries the rest, if the header of
+#           the input has "max_result": N (bytes) and the payload is long. Pieces of different inputs may mix. A lost
+#           connection forgets them, and so does a first piece those that came before it
 # Control link, runner -> server
 READY = 16  # {web: bool, web_active: int, stopping?: bool, inputs: [ids whose output is still to come or to be
 #             acknowledged], timings_ms: {...}}. An input that was sent before and is not named was never received;
