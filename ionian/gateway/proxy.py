@@ -66,6 +66,8 @@ class Proxied:
         fields = head.fields
         fields += conn.forwarded
         fields += (b"x-forwarded-host", head.host or b"", b"x-ionian-request-id", conn.request_id)
+        if target.function.class_method:
+            fields += (frames.METHOD_HEADER, target.function.class_method.encode())
         payload = frames.request_head(
             head.method,
             head.version,

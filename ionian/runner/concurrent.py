@@ -25,8 +25,15 @@ class Concurrent:
     """Takes jobs from the link's thread and runs up to ``limit`` of them."""
 
     def __init__(
-        self, client: Client, invoker: Invoker, station: Station, loop: asyncio.AbstractEventLoop, limit: int
+        self,
+        client: Client,
+        invoker: Invoker,
+        station: Station,
+        loop: asyncio.AbstractEventLoop,
+        limit: int,
+        ended: Callable[[], None] | None = None,
     ) -> None:
+        """``ended`` is called when all is done after ``stop``; else the loop stops then."""
         self._client = client
         self._invoker = invoker
         self._station = station
@@ -36,6 +43,7 @@ class Concurrent:
         self._jobs: dict[str, Job] = {}  # by input: pending, and those at work
         self._running: dict[Job, Callable[[], Any]] = {}  # what interrupts it
         self._stopping = False
+        self._ended = ended or loop.stop
 
     def submit(self, job: Job) -> None:
         self._loop.call_soon_threadsafe(self._take, job)
@@ -66,7 +74,7 @@ class Concurrent:
             if calls:
                 self._begin(job, calls)
         if self._stopping and not self._running and not self._pending:
-            self._loop.stop()
+            self._ended()
 
     def _begin(self, job: Job, calls: list[Call]) -> None:
         if self._invoker.is_async(calls[0]):

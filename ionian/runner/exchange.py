@@ -18,8 +18,8 @@ _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _FAILED_HEAD = frames.response_head(500, [b"content-type", b"text/plain; charset=utf-8"])
 
 
-def build_scope(payload: bytes, state: dict[str, Any]) -> Message:
-    """The ASGI scope of a REQUEST payload. Raises ``ProtocolError``."""
+def build_scope(payload: bytes) -> Message:
+    """The ASGI scope of a REQUEST payload, without ``state``. Raises ``ProtocolError``."""
     fields = payload.split(b"\0")
     if len(fields) < frames.REQUEST_FIELDS:
         raise frames.ProtocolError("short request head")
@@ -38,7 +38,6 @@ def build_scope(payload: bytes, state: dict[str, Any]) -> Message:
         "headers": frames.pairs(fields, frames.REQUEST_FIELDS),
         "client": (client.decode(), int(client_port)),
         "server": (server.decode(), int(server_port)),
-        "state": state.copy(),
     }
 
 
@@ -59,6 +58,7 @@ class Exchange:
         "_head",
         "_more",
         "_scope",
+        "_site",
         "_size",
         "_started",
         "_task",
@@ -67,7 +67,9 @@ class Exchange:
     def __init__(self, connection: WebConnection, payload: bytes) -> None:
         server = connection.server
         self._connection = connection
-        self._scope = build_scope(payload, server.lifespan.state)
+        self._scope = build_scope(payload)
+        self._site = server.site(self._scope)
+        self._scope["state"] = self._site.lifespan.state.copy()
         self._body: list[bytes] = []
         self._size = 0  # bytes in _body
         self._more = True  # the gateway has not sent LAST yet
@@ -94,7 +96,7 @@ class Exchange:
         """Nobody waits any more: the app sees a disconnect. ``cancel``: cancel its task where that is safe."""
         self._gone = True
         self._wake()
-        if cancel and self._connection.server.cancellable:
+        if cancel and self._site.cancellable:
             self._task.cancel()
 
     def _wake(self) -> None:
@@ -107,13 +109,13 @@ class Exchange:
         scope = self._scope
         error = b""
         try:
-            if server.name:
-                alias.apply(scope, server.app, server.name)
+            if self._site.name:
+                alias.apply(scope, self._site.app, self._site.name)
             if server.relative_paths and scope["root_path"]:
                 scope["path"] = scope["path"][len(scope["root_path"]) :]
             if server.on_begin is not None:
                 server.on_begin(scope)
-            await server.app(scope, self._receive, self._send)
+            await self._site.app(scope, self._receive, self._send)
             if not self._ended and not self._gone:
                 raise RuntimeError("the application returned without completing its response")
         except asyncio.CancelledError:

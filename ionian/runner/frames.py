@@ -162,6 +162,7 @@ def request_head(
 
 
 REQUEST_FIELDS = 10  # fixed fields in front of the header pairs
+METHOD_HEADER = b"x-ionian-method"  # the last header of a request for a class: the method that answers; removed there
 
 
 def response_head(status: int, headers: list[bytes]) -> bytes:

@@ -26,11 +26,12 @@ class Target(NamedTuple):
 
 
 class Service:
-    """What a container serves: callables by method name ("" for a function), the web callable, and the class hooks."""
+    """What a container serves: callables by method name ("" for a function), the web callables, and the class hooks."""
 
     def __init__(self) -> None:
         self.targets: dict[str, Target] = {}
         self.web: Callable[..., Any] | None = None
+        self.web_methods: dict[str, Callable[..., Any]] = {}  # of a class
         self.enter: list[Callable[..., Any]] = []
         self.exit: list[Callable[..., Any]] = []
 
@@ -72,17 +73,23 @@ def _class_service(client: Client, launch: Launch, message: Any) -> Service:
     found = Service()
     found.enter = list(client.find_callables(instance, "ENTER_PRE_SNAPSHOT", "ENTER_POST_SNAPSHOT").values())
     found.exit = list(client.find_callables(instance, "EXIT").values())
-    web = client.find_callables(instance, "WEB_INTERFACE")
-    for name, method in client.methods(instance).items():
-        if name not in web:
+    methods = {**client.methods(instance), **client.find_callables(instance, "WEB_INTERFACE")}
+    web = [known.class_method for known in launch.web_methods]
+    found.web_methods = {name: _web_method(launch, methods, name) for name in web}
+    for name, method in methods.items():
+        if name not in found.web_methods:
             formats = _formats(launch.supported_output_formats)
             batched = launch.batch_max_size > 0
             found.targets[name] = Target(method, is_async(method), _is_generator(method), formats, batched)
-    if launch.web is not None:
-        if len(web) != 1:
-            raise NotBuilt(f"classes with {len(web)} web methods are not served yet: {', '.join(web)}")
-        found.web = next(iter(web.values()))
     return found
+
+
+def _web_method(launch: Launch, found: dict[str, Callable[..., Any]], name: str) -> Callable[..., Any]:
+    if name not in found:
+        raise AttributeError(
+            f"{launch.function_name} has no web method {name!r} when its module is imported in the container"
+        )
+    return found[name]
 
 
 def _global(launch: Launch) -> Any:

@@ -96,6 +96,17 @@ def _serve(client: Client, launch: spec.Launch, listener: socket.socket, clock: 
         may_cancel = site.cancellable(launch, service)
         loop.run_until_complete(site.serve(app, launch, listener, _greeter(clock), clock.start, may_cancel))
         _exit_hooks(service.exit, loop)
+    elif launch.web_methods:
+        from . import site, together
+
+        loop = site.new_loop(launch.accel_path)
+        asyncio.set_event_loop(loop)
+        _hooks(service.enter, loop)
+        sites = together.sites(client, launch, service)
+        clock.mark("web")
+        forks.register()
+        loop.run_until_complete(together.serve(client, launch, service, sites, listener, _greeter(clock), clock.start))
+        _exit_hooks(service.exit, loop)
     else:
         _serve_calls(client, launch, service, listener, clock)
 

@@ -14,19 +14,23 @@ from .client import Client, NotBuilt, is_async
 from .control import Control
 from .link import Link
 from .load import Service
-from .spec import Launch
+from .spec import Launch, Web
 from .station import GRACE_S, Stopping, finish
 from .web import WebServer
 
 
 def application(client: Client, launch: Launch, service: Service) -> Any:
     """The ASGI application of a web function. Runs user code; raises what it raises."""
-    web = launch.web
-    if web is None or service.web is None:
+    if launch.web is None or service.web is None:
         raise NotBuilt(f"{launch.function_name} is not a web function")
+    return built(client, launch, launch.web, service.web)
+
+
+def built(client: Client, launch: Launch, web: Web, found: Callable[..., Any]) -> Any:
+    """The ASGI application of a callable. Runs user code; raises what it raises."""
     if web.kind == "function":
-        return client.fastapi_app(service.web, web.method, web.docs)
-    app = service.web()
+        return client.fastapi_app(found, web.method, web.docs)
+    app = found()
     if web.kind == "asgi":
         return app
     if web.kind == "wsgi":

@@ -25,6 +25,7 @@ class Web:
     method: str = "GET"
     docs: bool = False
     label: str = ""
+    class_method: str = ""  # of a class: the method that answers
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Launch:
     is_class: bool = False
     serialized: bool = False
     web: Web | None = None
+    web_methods: tuple[Web, ...] = ()  # of a class, which takes calls as well
     max_concurrent_inputs: int = 1
     batch_max_size: int = 0  # inputs of one call of a batched function at most; 0: not batched
     timeout_s: int = 300
@@ -80,6 +82,7 @@ def load(text: str) -> Launch:
     values = json.loads(text)
     if values.get("web") is not None:
         values["web"] = Web(**_known(Web, values["web"]))
+    values["web_methods"] = tuple(Web(**_known(Web, web)) for web in values.get("web_methods") or ())
     values["supported_output_formats"] = tuple(values.get("supported_output_formats") or ())
     return Launch(**_known(Launch, values))
 
@@ -94,6 +97,9 @@ def launch(runner: Any, **where: Any) -> Launch:
     values = dataclasses.asdict(runner)
     if values.get("web") is not None:
         values["web"] = Web(**_known(Web, {**values["web"], "kind": str(values["web"]["kind"])}))
+    values["web_methods"] = tuple(
+        Web(**_known(Web, {**web, "kind": str(web["kind"])})) for web in values.get("web_methods", ())
+    )
     values.update(where)
     return Launch(**_known(Launch, values))
 

@@ -23,9 +23,10 @@ _LAST_WORDS_S = 2.0  # after the grace: for cancelled inputs to report
 class Station:
     """Runs an event loop with the control link in a daemon thread."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """``loop``: that of a link which somebody else runs; then ``start`` and ``finish`` are theirs too."""
         self.control = control
-        self.loop = asyncio.new_event_loop()
+        self.loop = loop or asyncio.new_event_loop()
         self._link = Link(control.connect)
         self._generators: set[str] = set()  # inputs that have given items
         self._thread = threading.Thread(target=self._run, name="ionian-link", daemon=True)

@@ -16,12 +16,24 @@ from .lifespan import Lifespan
 Scope = dict[str, Any]
 
 
-class WebServer:
-    """One ASGI application and the requests it is working on.
+class Site:
+    """One ASGI application.
 
     ``name`` (see ``alias.py``) says where it answers besides ``/``. ``cancellable`` promises that the
     application runs nothing in threads: then a request whose time is over is cancelled. Otherwise it only sees a
     disconnect, because a cancelled task returns while its thread works on, and the slot would be free too early.
+    """
+
+    def __init__(self, app: Any, name: str = "", cancellable: bool = False) -> None:
+        self.app = app
+        self.name = name
+        self.cancellable = cancellable
+        self.lifespan = Lifespan(app)
+
+
+class WebServer:
+    """ASGI applications and the requests they are working on: one, or one for each web method of a class.
+
     ``on_begin(scope)`` is called in the
     request's own task before the application; ``on_end(orphan)`` after a request ended, ``orphan`` when its
     connection was gone, so that nobody else learns that the slot is free.
@@ -29,31 +41,39 @@ class WebServer:
 
     def __init__(
         self,
-        app: Any,
+        app: Any = None,
         *,
         name: str = "",
         cancellable: bool = False,
         on_begin: Callable[[Scope], None] | None = None,
         on_end: Callable[[bool], None] | None = None,
     ) -> None:
-        self.app = app
-        self.name = name
-        self.cancellable = cancellable
+        self.sites: dict[str, Site] = {"": Site(app, name, cancellable)} if app is not None else {}
         self.on_begin = on_begin
         self.on_end = on_end
         self.active = 0  # requests whose application has not returned yet
-        self.lifespan = Lifespan(app)
         self.relative_paths = alias.paths_are_relative()
         self.connections: set[WebConnection] = set()
         self._idle: asyncio.Event | None = None
 
+    def site(self, scope: Scope) -> Site:
+        """Which application a request is for. The server says it with a last header, where there are several."""
+        if "" in self.sites:
+            return self.sites[""]
+        name, value = scope["headers"].pop() if scope["headers"] else (b"", b"")
+        if name != frames.METHOD_HEADER or value.decode() not in self.sites:
+            raise frames.ProtocolError("a request for no method of this class")
+        return self.sites[value.decode()]
+
     async def startup(self) -> None:
-        """Run the application's start-up. Raises ``lifespan.StartupFailed``."""
-        await self.lifespan.startup()
+        """Run the applications' start-up. Raises ``lifespan.StartupFailed``."""
+        for site in self.sites.values():
+            await site.lifespan.startup()
 
     async def shutdown(self) -> None:
-        """Run the application's shut-down, after ``drain``."""
-        await self.lifespan.shutdown()
+        """Run the applications' shut-down, after ``drain``."""
+        for site in self.sites.values():
+            await site.lifespan.shutdown()
 
     def protocol(self) -> WebConnection:
         """A protocol for one WEB connection whose preface has been read."""

@@ -24,7 +24,7 @@ from ..job import Call
 from ..link import Link
 from ..spec import NEWEST_KNOWN, Launch, is_newer
 from ..station import GRACE_S, Stopping, finish
-from ..web import WebServer
+from ..web import Site, WebServer
 from . import child, wire
 from .answers import Answers, failure_parts
 from .blobs import Blobs
@@ -108,7 +108,7 @@ class _Parent:
             return 1
         if not self._desk.asked.is_set():
             return await ended
-        return await self._serve(arguments.function_def, listener, ended)
+        return await self._serve(listener, ended)
 
     def _proxy(self) -> Proxy:
         token_id, secret = (os.environ.get(name, "") for name in _TOKEN)
@@ -127,12 +127,12 @@ class _Parent:
         }
         return await asyncio.create_subprocess_exec(*command, env=env, start_new_session=not self._interactive)
 
-    async def _serve(self, function: Any, listener: socket.socket, ended: asyncio.Future[int]) -> int:
+    async def _serve(self, listener: socket.socket, ended: asyncio.Future[int]) -> int:
         control = Control(on_inputs=lambda inputs: None, on_cancel=self._desk.cancel, on_stop=lambda grace: None)
         control.on_inputs = lambda inputs: self._desk.submit(*(self._job(control, *one) for one in inputs))
         link = Link(control.connect)
         stopped = asyncio.Event()
-        web = self._web(function, control) if self._launch.web is not None else None
+        web = self._web(control) if self._launch.web is not None or self._launch.web_methods else None
 
         def cancel() -> None:
             self._desk.cancel_all()
@@ -164,20 +164,17 @@ class _Parent:
             await finish(control, link)
         return code
 
-    def _web(self, function: Any, control: Control) -> WebServer:
-        web = self._launch.web
-        assert web is not None
-        methods = getattr(function, "method_definitions", {})
-        method = next((name for name, known in methods.items() if known.webhook_config.type), "")
-        name = self._launch.function_name.replace(".*", "")
-        tunnel = Tunnel(self._api, self._desk, method)
-        if web.kind == "function" and not (web.docs and name in _DOCUMENTATION):
-            tunnel.routes = ()  # nothing at /NAME; of other applications nothing can be seen from here
-        return WebServer(
-            tunnel,
-            name=name,
-            on_end=lambda orphan: control.freed() if orphan else None,
-        )
+    def _web(self, control: Control) -> WebServer:
+        """A function's application, or those of the web methods of a class."""
+        server = WebServer(on_end=lambda orphan: control.freed() if orphan else None)
+        own = (self._launch.web,) if self._launch.web is not None else ()
+        for web in (*own, *self._launch.web_methods):
+            name = self._launch.function_name.replace("*", web.class_method)
+            tunnel = Tunnel(self._api, self._desk, web.class_method)
+            if web.kind == "function" and not (web.docs and name in _DOCUMENTATION):
+                tunnel.routes = ()  # nothing at /NAME; of other applications nothing can be seen from here
+            server.sites[web.class_method] = Site(tunnel, name)
+        return server
 
     def _job(self, control: Control, header: dict[str, Any], args: bytes) -> Job:
         call = Call.of(header, args)
