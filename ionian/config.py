@@ -38,6 +38,11 @@ DOCS = {
     "log_segment_bytes": "Size at which a log segment is closed and the next one begins.",
     "log_retention_s": "How long the logs of an app are kept after it stopped, and of a build after it ended.",
     "result_retention_s": "How long results of calls are kept.",
+    "schedule_catch_up_s": "How late a scheduled run may still begin: of all missed ones, the last; 0 is a minute.",
+    "schedule_overlap": "What a due run does while the one before goes on: skip it, or allow both.",
+    "schedule_history": "Runs of a scheduled function that are kept in its history.",
+    "schedule_failure_command": "Shell command for each failed scheduled run: IONIAN_SCHEDULE_*, and JSON on stdin.",
+    "schedule_failure_webhook": "Address that gets a POST of that JSON for each failed scheduled run.",
     "crash_requeue": "Run an input again whose container was lost, with backoff, whatever its retries say (yes or no).",
     "dict_entry_ttl_s": "How long an entry of a dict is kept that is neither read nor written.",
     "dict_value_bytes": "Largest value in a dict.",
@@ -51,7 +56,7 @@ DOCS = {
 }
 
 
-_MAY_BE_ZERO = frozenset({"port", "max_containers", "drain_s"})  # of the numbers; all others are more than that
+_MAY_BE_ZERO = frozenset({"port", "max_containers", "drain_s", "schedule_catch_up_s"})  # all other numbers are more
 _HIGHEST_PORT = 65535
 _WORKSPACE_LIMIT = 40  # characters: a DNS label has 63, for the workspace, the app and the function
 
@@ -79,6 +84,11 @@ class Config:
     log_segment_bytes: int = 16 * 1024**2
     log_retention_s: int = 7 * 24 * 3600
     result_retention_s: int = 7 * 24 * 3600
+    schedule_catch_up_s: float = 24 * 3600.0
+    schedule_overlap: str = "skip"
+    schedule_history: int = 1000
+    schedule_failure_command: str = ""
+    schedule_failure_webhook: str = ""
     crash_requeue: str = "no"
     dict_entry_ttl_s: int = 7 * 24 * 3600
     dict_value_bytes: int = 100 * 1024**2
@@ -206,6 +216,10 @@ def _check(config: Config) -> None:
         raise InvalidRequest(f"setting workspace has {len(config.workspace)} characters, over {_WORKSPACE_LIMIT}")
     if config.crash_requeue not in ("yes", "no"):
         raise InvalidRequest(f"setting crash_requeue={config.crash_requeue!r} is neither yes nor no")
+    if config.schedule_overlap not in ("skip", "allow"):
+        raise InvalidRequest(f"setting schedule_overlap={config.schedule_overlap!r} is neither skip nor allow")
+    if config.schedule_failure_webhook and not config.schedule_failure_webhook.startswith(("http://", "https://")):
+        raise InvalidRequest(f"setting schedule_failure_webhook={config.schedule_failure_webhook!r} is no http address")
     if config.runner not in RUNNERS:
         raise InvalidRequest(f"setting runner={config.runner!r} is none of {', '.join(RUNNERS)}")
 

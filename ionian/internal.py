@@ -6,11 +6,12 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from grpclib.server import Server as GrpcServer
 
 from ionian import __version__, overview
-from ionian.api import approval, blobs, page, parking
+from ionian.api import approval, blobs, page, parking, scheduling
 from ionian.api.context import Context
 from ionian.errors import NotFound, Unauthenticated
 from ionian.gateway.internal import Handler, Request, Response
@@ -29,7 +30,7 @@ def routes(server: Server, context: Context) -> Mapping[str, Handler]:
 
     async def status(request: Request) -> Response:
         await _authenticate(context, request)
-        return _json(_status(server))
+        return _json(_status(server, await scheduling.answer(context, "GET", "", "")))
 
     async def token(request: Request) -> Response:
         flow_id = request.path.removeprefix("/_ionian/token").strip("/")
@@ -46,6 +47,11 @@ def routes(server: Server, context: Context) -> Mapping[str, Handler]:
             raise NotFound("`ionian secret rotate-key` sends a POST")
         return _json(await _rotate(context, request.path.endswith("/lost")))
 
+    async def schedule(request: Request) -> Response:
+        await _authenticate(context, request)
+        path = request.path.removeprefix("/_ionian/schedule")
+        return _json(await scheduling.answer(context, request.method, path, request.query))
+
     async def app(request: Request) -> Response:
         return _response(await page.answer(context, request.path.removeprefix("/_ionian/app").strip("/"), request))
 
@@ -53,6 +59,7 @@ def routes(server: Server, context: Context) -> Mapping[str, Handler]:
         "/_blob": blob,
         "/_ionian/app": app,
         "/_ionian/health": health,
+        "/_ionian/schedule": schedule,
         "/_ionian/secret-key": secret_key,
         "/_ionian/status": status,
         "/_ionian/token": token,
@@ -71,7 +78,7 @@ def _response(answer: blobs.HttpAnswer) -> Response:
     return Response(answer.status, [(name.decode(), value.decode()) for name, value in answer.headers], answer.body)
 
 
-def _status(server: Server) -> dict[str, object]:
+def _status(server: Server, scheduled: Mapping[str, Any]) -> dict[str, object]:
     config, info = server.config, server.engine.info
     return {
         "version": __version__,
@@ -83,7 +90,7 @@ def _status(server: Server) -> dict[str, object]:
         "home": str(config.home),
         "isolation": str(info.isolation),
         "details": list(info.details),
-        **overview.of(server),
+        **overview.of(server, scheduled["schedules"]),
     }
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ionian.api import schedules
 from ionian.services import Server
 
 
-def of(server: Server) -> dict[str, Any]:
-    """Apps with their functions, and containers."""
+def of(server: Server, scheduled: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Apps with their functions, and containers. ``scheduled``: see ``scheduling.answer``."""
+    upcoming = {entry["function_id"]: entry for entry in scheduled}
     by_app: dict[str, dict[str, Any]] = {}
     for pool in server.dispatch.pools.values():
         if pool.retired:
@@ -34,7 +36,7 @@ def of(server: Server) -> dict[str, Any]:
                 "containers": len(pool.containers),
                 "queued": len(pool.waiting),
                 "schedule": schedules.described(spec.definition),
-                "schedule_fires": False,
+                **_upcoming(upcoming.get(spec.function_id)),
                 "in_flight": sum(c.in_flight for c in pool.containers.values()),
             }
         )
@@ -52,3 +54,10 @@ def of(server: Server) -> dict[str, Any]:
         for c in pool.containers.values()
     ]
     return {"apps": list(by_app.values()), "containers": containers + server.sandboxes.described()}
+
+
+def _upcoming(entry: Mapping[str, Any] | None) -> dict[str, Any]:
+    """When a function with a schedule runs next (unix seconds). Only those of deployed apps do."""
+    if entry is None:
+        return {"schedule_fires": False, "schedule_paused": False, "next_run": None}
+    return {"schedule_fires": not entry["paused"], "schedule_paused": entry["paused"], "next_run": entry["next"]}

@@ -25,7 +25,7 @@ import uvloop
 from grpclib.server import Server as GrpcServer
 
 from ionian import __version__, internal
-from ionian.api import apps, objects
+from ionian.api import apps, objects, schedules
 from ionian.api.context import Context
 from ionian.api.modules import MODULES, ROUTER_MODULES
 from ionian.api.servicer import assemble, assemble_router
@@ -42,9 +42,11 @@ from ionian.recorder import Recorder
 from ionian.scheduler.builds import Builds
 from ionian.scheduler.loop import Scheduler
 from ionian.scheduler.sandboxes import Sandboxes
+from ionian.scheduler.schedules import Schedules
 from ionian.services import Server
 from ionian.state import apps as app_rows
 from ionian.state import blobs, calls, functions, images, passes, rotate, sandboxes, secrets, tokens
+from ionian.state import schedules as schedule_rows
 from ionian.state.database import SqliteDatabase
 from ionian.state.migrate import migrate
 from ionian.state.watch import Watch
@@ -217,6 +219,7 @@ async def _running(config: Config) -> AsyncIterator[Server]:
         await _finish_rotation(config, database)
         token_id, secret = _token(config)
         await database.write(tokens.replace_first, token_id, secret, time.time())
+        await database.write(schedules.restore, time.time())
         engine = LocalEngine(config)
         info = await engine.connect()
         if config.require_isolation and info.isolation != config.require_isolation:
@@ -232,9 +235,11 @@ async def _running(config: Config) -> AsyncIterator[Server]:
                 await server.adopt()
                 server.port = await gateway.start(config.host, config.port)
                 _announce(server)
+                server.schedules.open()
                 try:
                     yield server
                 finally:
+                    server.schedules.close()
                     (config.run / "server.json").unlink(missing_ok=True)
                     await gateway.drain(config.drain_s)
                     server.scheduler.paused = True
@@ -266,6 +271,7 @@ def _wire(config: Config, database: SqliteDatabase, engine: LocalEngine) -> tupl
     server.scheduler = Scheduler(server.dispatch, engine, server.prepare, server.describe, most, cores)
     server.sandboxes = Sandboxes(database, engine, watch, server.prepare, lambda: server.base_url, time.time)
     server.builds = Builds(config, database, engine, watch)
+    server.schedules = Schedules(config, database, watch, server.submit)
     context = Context(config, database, watch, store, server)
     service = GrpcServer([assemble(MODULES, context), assemble_router(ROUTER_MODULES, context)])
     routes = internal.routes(server, context)
@@ -280,6 +286,7 @@ async def _loops(server: Server, context: Context) -> AsyncIterator[None]:
     loops = [
         server.scheduler.run(),
         server.builds.run(),
+        server.schedules.run(),
         server.dispatch.calls.ledger.loop(),
         server.recorder.loop(),
         server.engine_events(),
@@ -307,11 +314,13 @@ async def _housekeeping(context: Context) -> None:
             if moved := jumps.look():
                 log.warning("the clock was moved by %.0f s (or the machine slept)", moved)
                 await context.database.write(app_rows.move_heartbeats, moved)
+                context.watch.notify(schedule_rows.TOPIC)
             await apps.end_lost_apps(context)
             await context.database.write(calls.expire, context.now - context.config.result_retention_s)
             await context.database.write(blobs.expire, context.now)
             await context.database.write(sandboxes.expire, context.now - context.config.result_retention_s)
             await context.database.write(secrets.expire, context.now)
+            await context.database.write(schedule_rows.expire, context.now - context.config.log_retention_s)
             await objects.keep_house(context, moved)
             await _forget_logs(context)
         except IonianError as error:

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from google.protobuf.empty_pb2 import Empty
 
 from ionian import wire
-from ionian.api import fields
+from ionian.api import fields, schedules
 from ionian.api.context import Context
 from ionian.errors import FailedPrecondition, InvalidRequest, Unimplemented
 from ionian.state import apps, bindings, functions
 from ionian.state.apps import Layout, Release
 from ionian.state.database import Row, Tx
 from ionian.state.functions import Settings
+from ionian.state.schedules import TOPIC as SCHEDULES
 from ionian.wire import api_pb2
 
 
@@ -81,12 +82,15 @@ async def _publish(ctx: Context, app_id: str, name: str, state: int, layout: Lay
         app = apps.get(tx, app_id)
         rescaled = bindings.forget_autoscaling(tx, app_id)
         if app["state"] == wanted == apps.DEPLOYED and apps.layout(tx, app_id) == complete and not release.tag:
+            schedules.publish(tx, app_id, ctx.now)
             return app["deployed_at"] if rescaled else 0.0
         apps.publish(tx, app_id, name, wanted, complete, release, ctx.now)
         functions.claim_labels(tx, app_id, ctx.config.workspace, chosen.values())
+        schedules.publish(tx, app_id, ctx.now)
         return ctx.now
 
     deployed_at = await ctx.database.write(commit)
+    ctx.watch.notify(SCHEDULES)
     if deployed_at:
         await ctx.services.reload()
     return deployed_at
@@ -122,6 +126,7 @@ async def _republish(ctx: Context, app_id: str, version: int, rollback_version: 
         release = Release(ctx.caller.client_version, old["tag"], old["commit_info"], rollback_version)
         functions.claim_labels(tx, app_id, ctx.config.workspace, layout.definition_ids.values())
         apps.publish(tx, app_id, "", apps.DEPLOYED, layout, release, ctx.now)
+        schedules.publish(tx, app_id, ctx.now)
         return ctx.now
 
     deployed_at = await ctx.database.write(commit)

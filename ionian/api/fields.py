@@ -46,7 +46,7 @@ HONOURED = frozenset(
         "function_schema",
         "supported_input_formats",
         "supported_output_formats",
-        "schedule",  # stored; a warning says that it does not fire yet
+        "schedule",  # see ``schedules``
         "object_dependencies",
         "pty_info",  # a terminal, one container, no retries: see ``interactive``
     }
@@ -126,8 +126,6 @@ def check(function: api_pb2.Function) -> list[str]:
     for method, definition in function.method_definitions.items():
         _check_web(f"{name.removesuffix('*')}{method}", definition.webhook_config)
     warnings = []
-    if function.HasField("schedule"):
-        warnings.append(f"{name}: the schedule is stored, but schedules do not fire in this server yet")
     unknown = wire.unknown_fields(function)
     if unknown:
         numbers = ", ".join(map(str, unknown))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ionian.api import definitions, fields, gpus, interactive
+from ionian.api import definitions, fields, gpus, interactive, schedules
 from ionian.api.context import Context
 from ionian.errors import InvalidRequest, NotFound, Unimplemented
 from ionian.model import FunctionSpec
 from ionian.runner import spec as launch
 from ionian.state import apps, bindings, functions, labels, secrets
+from ionian.state.bindings import Overrides
 from ionian.state.database import Row, Tx
 from ionian.state.functions import Settings
 from ionian.wire import api_pb2, old_method, set_old_web_url
@@ -44,6 +45,7 @@ async def FunctionCreate(ctx: Context, request: api_pb2.FunctionCreateRequest) -
     if request.HasField("schedule") and not function.HasField("schedule"):  # where clients up to 0.64 put it
         function.schedule.CopyFrom(request.schedule)
     warnings = [*fields.check(function), *_newness(ctx.caller.client_version)]
+    schedules.check(function, ctx.now)
     interactive.tame(function)
     app = await ctx.database.read(apps.get, request.app_id)
     label = _label(ctx, app, function.function_name, function.webhook_config)
@@ -162,29 +164,34 @@ def describe(ctx: Context, tx: Tx, function_id: str) -> tuple[api_pb2.FunctionDa
     return definitions.function_data(function), handle
 
 
-def find(tx: Tx, environment: str, app_name: str, tag: str, kind: str) -> str:
-    """The id of an object of a deployed app. Raises NotFound."""
+def find(tx: Tx, environment: str, app_name: str, tag: str, kind: str, version: int | None = None) -> str:
+    """The id of an object of a deployed app, in its live or another version. Raises NotFound."""
     app = apps.deployed(tx, environment or labels.MAIN, app_name)
     if app is None:
         raise NotFound(f"app {app_name!r} is not deployed in environment {environment or labels.MAIN!r}")
-    layout = apps.layout(tx, app["app_id"])
+    layout = apps.layout(tx, app["app_id"], version)
     found = (layout.class_ids if kind == "class" else layout.function_ids).get(tag)
     if found is None:
-        raise NotFound(f"app {app_name!r} has no {kind} {tag!r}")
+        raise NotFound(f"app {app_name!r} has no {kind} {tag!r}" + (f" in version {version}" if version else ""))
     return found
 
 
 async def FunctionGet(ctx: Context, request: api_pb2.FunctionGetRequest) -> api_pb2.FunctionGetResponse:
-    """A function of a deployed app, by name."""
-    if request.app_version:
-        raise Unimplemented("looking up a function in an older version of its app is not built in this server yet")
+    """A function of a deployed app, by name; as it is now, or as it was in a version of its app."""
+    where, app_name, tag = request.environment_name, request.app_name, request.object_tag
 
     def look_up(tx: Tx) -> api_pb2.FunctionGetResponse:
-        function_id = find(tx, request.environment_name, request.app_name, request.object_tag, "function")
+        function_id = find(tx, where, app_name, tag, "function", request.app_version or None)
+        if request.app_version:
+            pinned = Overrides(version=request.app_version)
+            base = functions.get(tx, function_id)
+            function_id = bindings.bind(tx, base, b"", pinned, b"", f"version {request.app_version}", ctx.now)
         function, handle = describe(ctx, tx, function_id)
+        if request.app_version:
+            handle.base_function_id = ""  # it binds nothing that the client would bind again
         return api_pb2.FunctionGetResponse(function_id=function_id, function=function, handle_metadata=handle)
 
-    return await ctx.database.read(look_up)
+    return await (ctx.database.write(look_up) if request.app_version else ctx.database.read(look_up))
 
 
 async def FunctionGetById(ctx: Context, request: api_pb2.FunctionGetByIdRequest) -> api_pb2.FunctionGetByIdResponse:

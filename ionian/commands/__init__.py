@@ -8,6 +8,7 @@ VERBS = {
     "url": "print the addresses of an app's web functions",
     "logs": "show what an app printed (-f follows)",
     "secret": "`secret rotate-key` seals all secrets with a new key; every other `secret ...` is the modal client's",
+    "schedule": "list, run, pause, resume what runs by itself, and show what has run",
     "approve": "approve a `modal token new` that waits, by the code it shows",
     "doctor": "check this machine: what would not work, and how to mend it",
     "prune": "remove image layers that no live app needs (while the server is stopped)",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ionian.commands import options, running
+from ionian.commands.schedule import local_time
 
 
 def run(arguments: list[str], home: str | None) -> int:
@@ -53,11 +54,18 @@ def render(answer: Mapping[str, Any]) -> str:
 
 
 def _schedules(answer: Mapping[str, Any]) -> list[str]:
-    """A line per function that is meant to run by itself, saying whether it does."""
+    """A line per function that runs by itself, with when it does next."""
     found = [(app, function) for app in answer["apps"] for function in app["functions"] if function.get("schedule")]
     lines = [
-        f"  {app['name'] or app['app_id']} {function['name']}: {function['schedule']}"
-        + ("" if function.get("schedule_fires") else " (stored; schedules do not fire in this server yet)")
+        f"  {app['name'] or app['app_id']} {function['name']}: {function['schedule']}, {_upcoming(function)}"
         for app, function in found
     ]
     return ["", "schedules", *lines] if lines else []
+
+
+def _upcoming(function: Mapping[str, Any]) -> str:
+    if function["schedule_paused"]:
+        return "paused"
+    if not function["schedule_fires"]:
+        return "not fired: only a deployed app has schedules"
+    return f"next {local_time(function['next_run'])}"

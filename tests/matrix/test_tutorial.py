@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ionian.runtimes import gpus
-from tests.e2e.machine import Client, Machine
+from tests.e2e.machine import Client, Machine, until
 from tests.matrix.pairs import SERIES
 
+DAY = 86400.0
 TUTORIAL = Path(__file__).parents[2] / "examples" / "tutorial"
 
 
@@ -44,15 +46,19 @@ def test_batches_are_predicted_in_one_call_and_over_map(server: Machine, client:
     ]
 
 
-def test_a_schedule_is_registered_and_listed_as_not_firing(server: Machine, client: Client) -> None:
-    said = _words(server.modal(client, "deploy", "scheduled_function.py", cwd=TUTORIAL))
-    assert "retrain: the schedule is stored, but schedules do not fire in this server yet" in said
+def test_a_schedule_is_registered_and_listed_with_its_next_run(server: Machine, client: Client) -> None:
+    begun = time.time()
+    server.modal(client, "deploy", "scheduled_function.py", cwd=TUTORIAL)
     [app] = [app for app in server.status()["apps"] if app["name"] == "tutorial-schedule"]
     [function] = app["functions"]
-    assert (function["name"], function["schedule"], function["schedule_fires"]) == ("retrain", "every 24 hours", False)
+    assert (function["name"], function["schedule"], function["schedule_fires"]) == ("retrain", "every 24 hours", True)
+    assert begun + DAY <= function["next_run"] <= time.time() + DAY
     [listed] = [line for line in server.cli("status").splitlines() if "every 24 hours" in line]
-    assert "tutorial-schedule retrain" in listed
-    assert "do not fire" in listed
+    assert "tutorial-schedule retrain: every 24 hours, next " in listed
+    assert "running as call fc-" in server.cli("schedule", "run", "tutorial-schedule", "retrain")
+    until(lambda: "a day is over" in server.cli("logs", "tutorial-schedule"), "what the function prints")
+    server.modal(client, "app", "stop", *(["--yes"] if client.version > "1" else []), app["app_id"])
+    assert "tutorial-schedule" not in server.cli("schedule", "list")
 
 
 def test_a_missing_secret_is_named_with_how_to_make_it(server: Machine, client: Client) -> None:

@@ -10,10 +10,12 @@ import shutil
 from pathlib import Path
 
 import aiohttp
+import pytest
 
+from ionian import timetable
 from ionian.errors import InvalidRequest
 from ionian.model import WebKind
-from ionian.state import apps, images, mounts
+from ionian.state import apps, images, mounts, schedules
 from tests.wire.conftest import NEW_CLIENT
 from tests.wire.stage import Stage
 
@@ -183,10 +185,43 @@ async def test_settings_reach_the_spec_from_old_and_new_names(scene: Stage, clie
     assert found.max_concurrent_inputs == 1
 
 
-async def test_a_schedule_is_stored_and_its_limit_said(scene: Stage, client: Path, work: Path) -> None:
-    _write(work, PLAIN.format(options="schedule=modal.Period(hours=1)").replace("a, b=1", "a=1, b=1"))
-    output = (await scene.run(client / "modal", "deploy", "main.py", cwd=work)).ok()
-    assert " ".join(output.split()).count("schedules do not fire") == 1
+async def test_schedules_are_those_of_the_last_deploy(scene: Stage, client: Path, work: Path) -> None:
+    async def deployed(schedule: str) -> list[str]:
+        _write(work, PLAIN.format(options=f"schedule={schedule}").replace("a, b=1", "a=1, b=1"))
+        (await scene.run(client / "modal", "deploy", "main.py", cwd=work)).ok()
+        rows = await scene.played.database.read(schedules.listing)
+        return [timetable.described(timetable.decode(row["schedule"])) for row in rows]
+
+    assert await deployed("modal.Period(hours=1, seconds=1.1)") == ["every 1 hour 1.1 seconds"]
+    zone = "" if client.parent.parent.name.startswith("client-") else ", timezone='Asia/Tokyo'"
+    assert await deployed(f"modal.Cron('0 9 * * 1-5'{zone})") == [
+        f"cron 0 9 * * 1-5 ({'Asia/Tokyo' if zone else 'UTC'})"
+    ]
+    assert await deployed("None") == []
+
+
+@pytest.mark.parametrize(
+    ("schedule", "text"),
+    [
+        ("modal.Cron('61 * * * *')", "Cron('61 * * * *'): bad minute"),
+        ("modal.Cron('* * * * *', timezone='Mars/Base')", "'Mars/Base' is no zone"),
+        ("modal.Period(days=0)", "Period() has no length"),
+    ],
+)
+async def test_a_schedule_that_cannot_work_is_refused_by_the_deploy(
+    scene: Stage, new_client: Path, work: Path, schedule: str, text: str
+) -> None:
+    _write(work, PLAIN.format(options=f"schedule={schedule}").replace("a, b=1", "a=1, b=1"))
+    done = await scene.run(new_client / "modal", "deploy", "main.py", cwd=work)
+    assert done.code != 0
+    assert text in " ".join(done.output.replace("│", " ").split())
+    assert await scene.played.database.read(schedules.listing) == []
+
+
+async def test_a_run_has_no_schedules(scene: Stage, new_client: Path, work: Path) -> None:
+    _write(work, PLAIN.format(options="schedule=modal.Period(seconds=1)").replace("a, b=1", "a=1, b=1"))
+    await scene.run(new_client / "modal", "run", "main.py::f", cwd=work)
+    assert await scene.played.database.read(schedules.listing) == []
 
 
 async def test_history_rollback_and_stop(scene: Stage, new_client: Path, work: Path) -> None:
