@@ -80,7 +80,7 @@ def _store(
 ) -> tuple[str, str, FunctionSpec]:
     function = request.function
     for label in settings.labels:
-        host = labels.host(ctx.config.workspace, app["environment"], label)
+        host = labels.host(ctx.config.workspace, app["web_suffix"], label)
         functions.check_label(tx, host, app["app_id"], function.function_name)
     if not function.image_id and not old_method(function)[0]:
         raise InvalidRequest(f"{function.function_name} has no image")
@@ -121,7 +121,7 @@ def _label(ctx: Context, app: Row, function: str, config: api_pb2.WebhookConfig)
     ephemeral = app["state"] in (apps.EPHEMERAL, apps.DETACHED, apps.DETACHED_DISCONNECTED)
     return labels.function_label(
         ctx.config.workspace,
-        app["environment"],
+        app["web_suffix"],
         app["name"] or app["description"],
         function,
         requested=config.requested_suffix,
@@ -142,7 +142,7 @@ def _method_labels(
 
 
 def _url(ctx: Context, app: Row, label: str) -> str:
-    return ctx.services.url(app["environment"], label) if label else ""
+    return ctx.services.url(app["web_suffix"], label) if label else ""
 
 
 def _urls(ctx: Context, app: Row, method_labels: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""Bound functions: a function with constructor arguments, or with settings of its own. Each has containers of its own.
+"""Bound functions: a function with constructor arguments, with settings of its own, or of an older version of its app.
+Each has containers of its own.
 
 The same arguments and settings give the same bound function, for as long as the function exists: a redeploy changes
 what it runs and keeps who it is. What is autoscaled otherwise than deployed is here too, until the next deploy.
@@ -44,6 +45,7 @@ class Overrides:
     scaledown_window_s: int | None = None
     max_concurrent_inputs: int | None = None
     target_concurrent_inputs: int | None = None
+    version: int | None = None  # of the app: the function as it was then
 
     def applied(self, settings: Settings) -> Settings:
         """The settings with these in their place."""

@@ -168,11 +168,16 @@ def current(tx: Tx, function_id: str) -> Row:
     A bound function has that of the function it binds.
     """
     app_id, base_id = get(tx, function_id)["app_id"], bindings.base_of(tx, function_id)
-    definition_id = apps.layout(tx, app_id).definition_ids.get(base_id)
+    definition_id = apps.layout(tx, app_id, _pinned(bindings.get(tx, function_id))).definition_ids.get(base_id)
     row = definition(tx, definition_id) if definition_id else newest(tx, base_id)
     if row is None:
         raise NotFound(f"function {function_id} was announced but never created")
     return row
+
+
+def _pinned(bound: Row | None) -> int | None:
+    """The version that a bound function belongs to; None for the live one."""
+    return Overrides.decode(bound["overrides"]).version if bound else None
 
 
 def definitions_of(tx: Tx, function_ids: Iterable[str], chosen: dict[str, str]) -> dict[str, str]:
@@ -206,14 +211,14 @@ def check_label(tx: Tx, host: str, app_id: str, what: str) -> None:
 
 def claim_labels(tx: Tx, app_id: str, workspace: str, definition_ids: Iterable[str]) -> None:
     """Give an app the addresses of its new version, and free those of the old one. Raises AlreadyExists."""
-    environment = apps.get(tx, app_id)["environment"]
+    suffix = apps.get(tx, app_id)["web_suffix"]
     tx.execute("DELETE FROM web_labels WHERE app_id = ?", app_id)
     claimed: dict[str, str] = {}
     for definition_id in definition_ids:
         row = definition(tx, definition_id)
         name = get(tx, row["function_id"])["name"]
         for label in Settings.decode(row["settings"]).labels:
-            host = labels.host(workspace, environment, label)
+            host = labels.host(workspace, suffix, label)
             if host in claimed:
                 raise AlreadyExists(
                     f"{claimed[host]} and {name} would both have the web address {host!r}; "
@@ -242,9 +247,9 @@ def live(tx: Tx, also: Iterable[str] = ()) -> list[FunctionSpec]:
         *apps.SERVING,
     )
     chosen = {key: value for row in rows for key, value in json.loads(row["definition_ids"]).items()}
-    bound = [row for row in bindings.wanted(tx, also) if row["base_id"] in chosen]
     specs = [spec(tx, definition_id) for definition_id in chosen.values()]
-    specs += [spec(tx, chosen[row["base_id"]], row) for row in bound]
+    bound = [bound_spec(tx, row["function_id"]) for row in bindings.wanted(tx, also)]
+    specs += [found for found in bound if found is not None]
     return [found for found in specs if found.image_id]  # without one: a method of an old client's class
 
 
@@ -254,7 +259,7 @@ def bound_spec(tx: Tx, function_id: str) -> FunctionSpec | None:
     if bound is None:
         return None
     app = apps.get(tx, get(tx, function_id)["app_id"])
-    definition_id = apps.layout(tx, app["app_id"]).definition_ids.get(bound["base_id"])
+    definition_id = apps.layout(tx, app["app_id"], _pinned(bound)).definition_ids.get(bound["base_id"])
     return spec(tx, definition_id, bound) if definition_id and app["state"] in apps.SERVING else None
 
 
@@ -270,8 +275,9 @@ def spec(tx: Tx, definition_id: str, bound: Row | None = None) -> FunctionSpec:
         app_id=app["app_id"],
         app_name=app["name"] or app["description"],
         environment=app["environment"],
+        web_suffix=app["web_suffix"],
         name=settings.name,
-        version=max(app["live_version"], 0),
+        version=_pinned(bound) or max(app["live_version"], 0),
         image_id=row["image_id"],
         layers=tuple(json.loads(image["layers"])) if image else (),
         mounts=_mount_refs(tx, settings.mount_ids),
