@@ -1,6 +1,6 @@
-"""Functions that run by themselves: `modal deploy beat.py`, then `ionian schedule list` and `ionian logs example-schedules`.
+"""Functions that run by themselves: `modal deploy beat.py`, then `ionian schedule list`.
 
-`modal run beat.py` fires nothing: only a deployed app has schedules.
+`modal run beat.py` calls once and fires nothing: only a deployed app has schedules.
 """
 
 import modal
@@ -13,9 +13,9 @@ def beat():
     print("beat")
 
 
-@app.function(schedule=modal.Cron("0 9 * * 1-5", timezone="Europe/Berlin"))
+@app.function(schedule=modal.Cron("0 9 * * 1-5"))  # in UTC; newer clients take timezone="Europe/Berlin"
 def report():
-    print("a working day begins in Berlin")
+    print("a working day begins")
 
 
 @app.local_entrypoint()
