@@ -201,6 +201,7 @@ class FunctionSpec:
     block_network: bool = False
     retries: Retries = Retries()
     batching: Batching | None = None
+    web_suffix: str = ""  # of its environment, in web addresses
     max_inputs: int = 0  # a container takes so many inputs in its life; 0: no limit
     interactive: Interactive | None = None
     params: bytes = field(default=b"", repr=False)  # constructor arguments of a bound class, as the client wrote them
@@ -209,7 +210,7 @@ class FunctionSpec:
 
 def spec_key(spec: FunctionSpec) -> str:
     """Identifies what a container of this function runs. Equal keys: a redeploy changed nothing, keep it warm."""
-    unversioned = replace(spec, version=0, scaling=Scaling())
+    unversioned = replace(spec, version=0, web_suffix="", scaling=Scaling())
     web = "".join(f"{method.class_method} {method}" for method in spec.runner.web_methods)
     return hashlib.sha256(repr(unversioned).encode() + spec.definition + spec.params + web.encode()).hexdigest()[:24]
 

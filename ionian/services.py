@@ -125,6 +125,7 @@ class Server:
 
     async def reload(self) -> None:
         """Serve exactly the functions of live versions, at once."""
+        self._layouts.clear()  # they have addresses, which environments may have changed
         self.watch.notify(SCHEDULES)
         async with self.bound.changing:
             before = {spec.app_id for spec in (pool.spec for pool in self.dispatch.pools.values())}
@@ -140,10 +141,10 @@ class Server:
         return [
             WebFunction(
                 function_id=spec.function_id,
-                workspace=labels.prefix(self.config.workspace, spec.environment),
+                workspace=labels.prefix(self.config.workspace, spec.web_suffix),
                 app=spec.app_name,
                 name=spec.name.removesuffix("*") + web.class_method if web.class_method else spec.name,
-                label=labels.host(self.config.workspace, spec.environment, web.label),
+                label=labels.host(self.config.workspace, spec.web_suffix, web.label),
                 timeout_s=spec.timeout_s,
                 environment=spec.environment,
                 class_method=web.class_method,
@@ -168,9 +169,9 @@ class Server:
         await self.sandboxes.end_app(app_id)
         await self.engine.release(app_id)
 
-    def url(self, environment: str, label: str) -> str:
+    def url(self, suffix: str, label: str) -> str:
         """The address that resolves on this machine through getaddrinfo: a name, else the path form."""
-        host = labels.host(self.config.workspace, environment, label)
+        host = labels.host(self.config.workspace, suffix, label)
         if self._names_resolve:
             return f"http://{host}.localhost:{self.port}"
         return f"{self.base_url}/_web/{host}"

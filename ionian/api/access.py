@@ -100,7 +100,7 @@ class RouterGuard(Guard):
             raise Unauthenticated("the command router takes a token from TaskGetCommandRouterAccess as authorization")
         try:
             claims = jwt.claims_of(token)
-            row = await self._context.database.read(tokens.get, str(claims.get("sub", "")))
+            row = await self._context.database.read(tokens.valid, str(claims.get("sub", "")))
         except (ValueError, NotFound):
             raise Unauthenticated("this token for the command router is not valid on this server") from None
         if claims.get("aud") != _AUDIENCE or not jwt.is_signed(token, row["secret_sha256"].encode()):

@@ -98,14 +98,14 @@ async def AppHeartbeat(ctx: Context, request: api_pb2.AppHeartbeatRequest) -> Em
 async def AppClientDisconnect(ctx: Context, request: api_pb2.AppClientDisconnectRequest) -> Empty:
     """The client has left: an ephemeral app ends, a deployed one goes on, a detached one while it has work."""
     if await ctx.database.write(apps.disconnect, request.app_id, ctx.now):
-        await _ended(ctx, [request.app_id])
+        await ended(ctx, [request.app_id])
     return Empty()
 
 
 async def AppStop(ctx: Context, request: api_pb2.AppStopRequest) -> Empty:
     """The app ends for good; its containers stop, its open calls end as terminated."""
     if await ctx.database.write(apps.stop, request.app_id, ctx.config.workspace, ctx.now):
-        await _ended(ctx, [request.app_id])
+        await ended(ctx, [request.app_id])
     return Empty()
 
 
@@ -115,11 +115,12 @@ async def end_lost_apps(ctx: Context) -> list[str]:
     for app_id in app_ids:
         await ctx.database.write(apps.stop, app_id, "", ctx.now)
     if app_ids:
-        await _ended(ctx, app_ids)
+        await ended(ctx, app_ids)
     return app_ids
 
 
-async def _ended(ctx: Context, app_ids: list[str]) -> None:
+async def ended(ctx: Context, app_ids: list[str]) -> None:
+    """After the rows of these apps say that they have stopped: end what runs of them."""
     for app_id in app_ids:
         for call_id in await ctx.database.write(calls.cancel_app, app_id, "the app was stopped", ctx.now):
             ctx.services.cancel(call_id, True)

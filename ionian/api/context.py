@@ -78,8 +78,8 @@ class Services(Protocol):
     async def release(self, app_id: str) -> None:
         """This app has ended: undo what ``prepare`` did to the machine for it."""
 
-    def url(self, environment: str, label: str) -> str:
-        """The address to print for a web function with this label."""
+    def url(self, suffix: str, label: str) -> str:
+        """The address to print for a web function with this label, in the environment with this web suffix."""
 
     def blob_url(self, host: str, ticket: str) -> str:
         """The address of ``/_blob/<ticket>`` for a client that dialled ``host`` (empty: unknown)."""

@@ -165,5 +165,5 @@ async def _visit_url(ctx: Context, app: Row) -> str:
 
     label = await ctx.database.read(first)
     if label:
-        return ctx.services.url(app["environment"], label)
+        return ctx.services.url(app["web_suffix"], label)
     return ctx.services.app_url(ctx.caller.host, app["app_id"])

@@ -43,14 +43,14 @@ async def AppGetObjects(ctx: Context, request: api_pb2.AppGetObjectsRequest) -> 
 def written(tx: Tx, app_id: str, version: int, url: Callable[[str, str], str]) -> str:
     """The objects of one version for its containers, as JSON: ids by tag, and what a client keeps of each function."""
     layout = apps.layout(tx, app_id, version)
-    environment = apps.get(tx, app_id)["environment"]
+    suffix = apps.get(tx, app_id)["web_suffix"]
     handles = {}
     for function_id, definition_id in layout.definition_ids.items():
         row = functions.definition(tx, definition_id)
         function = api_pb2.Function.FromString(row["definition"])
-        web_url = url(environment, row["web_label"]) if row["web_label"] else ""
+        web_url = url(suffix, row["web_label"]) if row["web_label"] else ""
         methods = Settings.decode(row["settings"]).web_methods
-        urls = {web.class_method: url(environment, web.label) for web in methods}
+        urls = {web.class_method: url(suffix, web.label) for web in methods}
         handle = definitions.handle(function, app_id, definition_id, web_url, urls)
         handles[function_id] = base64.b64encode(handle.SerializeToString()).decode()
     return json.dumps({"functions": layout.function_ids, "classes": layout.class_ids, "handles": handles})

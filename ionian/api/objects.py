@@ -73,6 +73,13 @@ async def delete(ctx: Context, kind: str, object_id: str) -> None:
     await sweep(ctx)
 
 
+async def forgotten(ctx: Context, object_ids: list[str]) -> None:
+    """The rows of these are gone: whoever waits for their items is told, what they held is removed."""
+    for place in (place for object_id in object_ids for place in ctx.lines.waiting(object_id)):
+        ctx.lines.serve(place)
+    await sweep(ctx)
+
+
 async def began(ctx: Context) -> None:
     """The server has started: nobody could be heard until now."""
     await ctx.database.write(objects.all_heard, ctx.now)

@@ -59,5 +59,5 @@ def _functions(tx: Tx, ctx: Context, app: Row) -> list[str]:
         for label in Settings.decode(row["settings"]).labels or [""]
     )
     return [
-        f"  {name}  {ctx.services.url(app['environment'], label)}" if label else f"  {name}" for name, label in found
+        f"  {name}  {ctx.services.url(app['web_suffix'], label)}" if label else f"  {name}" for name, label in found
     ]

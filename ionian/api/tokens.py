@@ -8,7 +8,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from ionian.api import jwt
 from ionian.api.context import Context
-from ionian.errors import FailedPrecondition, InvalidRequest, Unimplemented
+from ionian.errors import Unimplemented
 from ionian.state import tokens
 from ionian.wire import api_pb2
 
@@ -46,15 +46,44 @@ async def TokenFlowWait(ctx: Context, request: api_pb2.TokenFlowWaitRequest) -> 
 
 
 async def TokenDelete(ctx: Context, request: api_pb2.TokenDeleteRequest) -> Empty:
-    """Delete the caller's own token (`modal token new --delete-existing`). The home's first token stays."""
-    if request.token_id not in ("", ctx.caller.token_id):
-        raise InvalidRequest(f"token {request.token_id!r} is not the one of this request: only that can be deleted")
-    row = await ctx.database.read(tokens.get, ctx.caller.token_id)
-    if row["name"] == tokens.FIRST:
-        raise FailedPrecondition(f"token {row['token_id']} is this server's own, for `ionian env`: it was not deleted")
-    ctx.known.doubt(row["token_id"])
-    await ctx.database.write(tokens.delete, row["token_id"])
+    """Delete a token, the caller's own when none is named: from now on nobody gets in with it. The home's own stays."""
+    token_id = request.token_id or ctx.caller.token_id
+    await ctx.database.read(tokens.removable, token_id)
+    ctx.known.doubt(token_id)
+    await ctx.database.write(tokens.delete, token_id)
     return Empty()
+
+
+async def TokenDisable(ctx: Context, request: api_pb2.TokenDisableRequest) -> Empty:
+    """From now on nobody gets in with these, until they are enabled."""
+    for token_id in request.token_ids:
+        ctx.known.doubt(token_id)
+    await ctx.database.write(tokens.disable, tuple(request.token_ids), True)
+    return Empty()
+
+
+async def TokenEnable(ctx: Context, request: api_pb2.TokenEnableRequest) -> Empty:
+    """Take disabled tokens again."""
+    await ctx.database.write(tokens.disable, tuple(request.token_ids), False)
+    return Empty()
+
+
+async def TokensList(ctx: Context, request: Empty) -> api_pb2.TokensListResponse:
+    """Every token of the workspace, which has one member."""
+    workspace = ctx.config.workspace
+    response = api_pb2.TokensListResponse()
+    for row in await ctx.database.read(tokens.every):
+        response.tokens.add(
+            token_id=row["token_id"],
+            name=row["name"],
+            created_at=row["created_at"],
+            disabled=bool(row["disabled"]),
+            workspace_id=workspace,
+            user_id=workspace,
+            member_id=workspace,
+            member_displayname=workspace,
+        )
+    return response
 
 
 async def TokenInfoGet(ctx: Context, request: Empty) -> api_pb2.TokenInfoGetResponse:

@@ -63,8 +63,12 @@ def create(
 
 
 def get(tx: Tx, app_id: str) -> Row:
-    """The app's row. Raises NotFound."""
-    row = tx.one("SELECT * FROM apps WHERE app_id = ?", app_id)
+    """The app's row, and the web suffix of its environment. Raises NotFound."""
+    row = tx.one(
+        "SELECT apps.*, environments.web_suffix FROM apps JOIN environments ON environments.name = apps.environment "
+        "WHERE apps.app_id = ?",
+        app_id,
+    )
     if row is None:
         raise NotFound(f"app {app_id} not found")
     return row

@@ -77,6 +77,12 @@ def listing(tx: Tx, kind: str, environment: str, before: float, limit: int) -> l
     )
 
 
+def of_environment(tx: Tx, environment: str) -> list[tuple[str, str]]:
+    """Kind and id of everything in an environment, also what has no name."""
+    rows = tx.all("SELECT kind, object_id FROM data_objects WHERE environment = ?", environment)
+    return [(row["kind"], row["object_id"]) for row in rows]
+
+
 def heard(tx: Tx, kind: str, object_id: str, now: float) -> None:
     """The client of an ephemeral object is alive. Raises NotFound."""
     if not tx.execute("UPDATE data_objects SET seen_at = ? WHERE object_id = ? AND kind = ?", now, object_id, kind):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 
-from ionian.errors import NotFound
+from ionian.errors import FailedPrecondition, NotFound
 from ionian.state.database import Row, Tx
 
 FIRST = "first"  # name of the token that the server makes for its home
@@ -41,11 +42,11 @@ def replace_first(tx: Tx, token_id: str, secret: str, now: float) -> None:
 
 
 def check(tx: Tx, token_id: str, secret: str) -> Row | None:
-    """The token's row when the secret is right. Compares in constant time, also for an unknown id."""
+    """The row of a token that is taken, with its right secret. Compares in constant time, also for an unknown id."""
     row = tx.one("SELECT * FROM tokens WHERE token_id = ?", token_id)
     expected = row["secret_sha256"] if row else digest("")
     right = hmac.compare_digest(expected, digest(secret))
-    return row if row is not None and right else None
+    return row if row is not None and right and not row["disabled"] else None
 
 
 def get(tx: Tx, token_id: str) -> Row:
@@ -54,6 +55,35 @@ def get(tx: Tx, token_id: str) -> Row:
     if row is None:
         raise NotFound(f"token {token_id} not found")
     return row
+
+
+def valid(tx: Tx, token_id: str) -> Row:
+    """The row of a token that is taken. Raises NotFound."""
+    row = get(tx, token_id)
+    if row["disabled"]:
+        raise NotFound(f"token {token_id} is disabled")
+    return row
+
+
+def every(tx: Tx) -> list[Row]:
+    """All tokens, oldest first."""
+    return tx.all("SELECT token_id, name, created_at, disabled FROM tokens ORDER BY created_at, token_id")
+
+
+def disable(tx: Tx, token_ids: Iterable[str], disabled: bool) -> None:
+    """Take these no more, or again. All or none. Raises NotFound, FailedPrecondition for the home's own."""
+    for token_id in token_ids:
+        removable(tx, token_id)
+        tx.execute("UPDATE tokens SET disabled = ? WHERE token_id = ?", int(disabled), token_id)
+
+
+def removable(tx: Tx, token_id: str) -> None:
+    """Raises NotFound, FailedPrecondition for the home's own token."""
+    if get(tx, token_id)["name"] == FIRST:
+        raise FailedPrecondition(
+            f"token {token_id} is this server's own, for `ionian env`: it stays as it is. To have another one, remove "
+            "token.json from its home while it is down"
+        )
 
 
 def delete(tx: Tx, token_id: str) -> None:

@@ -174,8 +174,8 @@ class Played:
         if self.refuse:
             raise self.refuse
 
-    def url(self, environment: str, label: str) -> str:
-        return f"http://{labels.host(self.config.workspace, environment, label)}.localhost:1"
+    def url(self, suffix: str, label: str) -> str:
+        return f"http://{labels.host(self.config.workspace, suffix, label)}.localhost:1"
 
     def blob_url(self, host: str, ticket: str) -> str:
         return f"http://{host or '127.0.0.1'}:{self.http_port}/_blob/{ticket}"
