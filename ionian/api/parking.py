@@ -70,8 +70,9 @@ class _Parked:
     def __terminated__(self, reason: str) -> None:
         self.later.done.cancel()  # undone when the loop comes by
 
-    def enter(self) -> None:
-        """The library has let go of the stream."""
+    def enter(self, stream: Any) -> None:
+        """The library has let go of the stream, but for its list of tasks, which it clears only now and then."""
+        self.protocol.handler._tasks.pop(stream, None)
         h2 = self.protocol.connection._connection.streams.get(self.id)
         if h2 is None or h2.closed or self.protocol.handler.closing:
             self.later.done.cancel()
@@ -98,6 +99,7 @@ class _Parked:
                     await self._finish.send(stream, self.later)
         finally:
             release()
+            self.protocol.handler._tasks.pop(inner, None)
 
 
 class Finish:
@@ -126,7 +128,7 @@ def park(stream: Any, later: Later, finish: Finish) -> bool:
         return False
     parked = _Parked(stream._stream.id, protocol, later, finish)
     stream._cancel_done = True  # the library then leaves without a word
-    asyncio.get_running_loop().call_soon(parked.enter)
+    asyncio.get_running_loop().call_soon(parked.enter, stream._stream)
     return True
 
 

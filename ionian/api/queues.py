@@ -169,12 +169,13 @@ async def QueueGet(ctx: Context, request: api_pb2.QueueGetRequest) -> api_pb2.Qu
         return api_pb2.QueueGetResponse(values=found)
     timeout_s = min(request.timeout, WAIT_S)
     waiter = ctx.lines.join(place, request.n_values, ctx.caller.request_key, timeout_s, again)
-    try:
-        given = await waiter.done
-    except asyncio.CancelledError:
-        waiter.give_up()
-        raise
-    return _Get(waiter) if given is None else api_pb2.QueueGetResponse(values=given.values)
+    if not waiter.waits:
+        try:
+            await waiter.done
+        except asyncio.CancelledError:
+            waiter.give_up()
+            raise
+    return _Get(waiter)
 
 
 async def QueueNextItems(ctx: Context, request: api_pb2.QueueNextItemsRequest) -> api_pb2.QueueNextItemsResponse:

@@ -24,7 +24,7 @@ class Waiter:
     ``done`` of one that just came is None when there is nothing yet: from then on it waits, with a new ``done``.
     """
 
-    __slots__ = ("_line", "_timer", "count", "done", "request_key", "timeout_s")
+    __slots__ = ("_line", "_timer", "count", "done", "request_key", "timeout_s", "waits")
 
     def __init__(self, line: _Line, count: int, request_key: str, timeout_s: float) -> None:
         self._line = line
@@ -32,6 +32,7 @@ class Waiter:
         self.count = count
         self.request_key = request_key
         self.timeout_s = timeout_s
+        self.waits = False  # it came and there was nothing
         self.done: asyncio.Future[Given | None] = asyncio.get_running_loop().create_future()
 
     def looked(self) -> None:
@@ -46,6 +47,7 @@ class Waiter:
             self.done = loop.create_future()
             self.done.add_done_callback(self._left)
             self._timer = loop.call_later(self.timeout_s, self._over)
+            self.waits = True
             first.set_result(None)
 
     def _over(self) -> None:
@@ -166,9 +168,13 @@ class Lines:
                 other.give_up()
             self._lines[place] = line  # it may have been empty for a moment
         waiter = Waiter(line, count, request_key, timeout_s)
+        rests = bool(line.waiters) and not line.busy  # others wait already: so there is nothing to take
         line.waiters[waiter] = None
-        line.fresh.append(waiter)
-        self.serve(place)
+        if rests:
+            waiter.looked()
+        else:
+            line.fresh.append(waiter)
+            self.serve(place)
         return waiter
 
     def end(self, line: _Line) -> None:
