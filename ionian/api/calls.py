@@ -22,7 +22,7 @@ OUTPUT_BATCH = 500
 ITEM_BATCH = 100
 ITEM_WAIT_S = 55.0  # the client asks again after that
 LAST_ITEMS_S = 10.0  # how long the failure of a generator waits for the items before it to be read
-READER_S = 0.3  # and for somebody to read them: a client asks for items and for the end at the same time
+READER_S = 2.0  # and for somebody to read them: a client asks for items and for the end at the same time
 IDLE_WAIT_S = 0.25  # the same, of a call without open inputs: clients up to 0.73 ask before they know if any will come
 CANCELLED = "the function call was cancelled"
 
@@ -176,7 +176,7 @@ async def _items_read(ctx: Context, call_id: str) -> None:
     while ctx.readers.behind(call_id, items) and (wait := until - ctx.elapsed()) > 0:
         await ctx.watch.wait(ctx.watch.ticket(readers_topic(call_id)), wait)
     if ctx.readers.reads(call_id):
-        await asyncio.sleep(min(0.1 + 0.0005 * items, 3.0))  # seconds for the client to look at what it was sent
+        await asyncio.sleep(min(0.25 + 0.0005 * items, 3.0))  # seconds for the client to look at what it was sent
 
 
 def _entry(entry_id: str) -> int:
