@@ -151,6 +151,11 @@ class Control:
         return self._stopping
 
     @property
+    def working(self) -> bool:
+        """True while an input works."""
+        return bool(self._working)
+
+    @property
     def busy(self) -> bool:
         """True while an input works or an output is not yet safe with a server."""
         return bool(self._working or self._kept)

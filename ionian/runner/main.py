@@ -22,6 +22,7 @@ from .client import Client
 from .control import Control
 
 _FAILED_WAIT_S = 60.0  # how long a failed start waits for a server to hear of it
+_EXIT_HOOKS_S = 30.0  # how long all exit hooks together may take
 _EXIT_WAIT_S = 5.0  # how long the user's threads and exit handlers may take after all work is done
 
 
@@ -130,7 +131,7 @@ def _serve_calls(client: Client, launch: spec.Launch, service: Any, listener: so
         work = Serial(client, invoker, station, loop)
     control.on_inputs = lambda inputs: work.submit(Job([Call.of(header, data) for header, data in inputs]))
     control.on_cancel = work.cancel
-    control.on_stop = Stopping(work.stop, work.cancel_all)
+    control.on_stop = Stopping(work.stop, work.cancel_all, lambda: control.working)
     greet = _greeter(clock)
     control.greeting = lambda working: greet(
         {"web": False, "web_active": 0, "stopping": control.stopping, "inputs": working}
@@ -162,6 +163,8 @@ def _hooks(hooks: list[Callable[..., Any]], loop: asyncio.AbstractEventLoop) -> 
 
 def _exit_hooks(hooks: list[Callable[..., Any]], loop: asyncio.AbstractEventLoop) -> None:
     """Run all of them; a failure is printed, for nothing can be done about it any more."""
+    if hooks:
+        threading.Thread(target=_limit, daemon=True).start()
     for hook in hooks:
         try:
             _hooks([hook], loop)
@@ -213,6 +216,12 @@ async def _deliver(frame: bytes, listener: socket.socket) -> None:
     await asyncio.wait_for(delivered.wait(), _FAILED_WAIT_S)
     await asyncio.wait_for(control.close(), _EXIT_WAIT_S)
     link.close()
+
+
+def _limit() -> None:
+    time.sleep(_EXIT_HOOKS_S)
+    environment.say(f"ionian: the exit hooks took more than {_EXIT_HOOKS_S:.0f} s; leaving them")
+    _leave(1)
 
 
 def _watchdog() -> None:

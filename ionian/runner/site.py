@@ -85,7 +85,7 @@ async def serve(
         on_end=lambda orphan: control.freed() if orphan else None,
     )
     await server.startup()
-    stop = Stopping(stopped.set, server.close)
+    stop = Stopping(stopped.set, server.close, lambda: server.active)
     control.on_stop = stop
     control.greeting = lambda working: greet(
         {"web": True, "web_active": server.active, "stopping": control.stopping, "inputs": working}

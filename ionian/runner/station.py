@@ -89,11 +89,15 @@ async def finish(control: Control, link: Link) -> None:
 
 
 class Stopping:
-    """Drain once: ``drain()`` now, ``cancel()`` when the grace is over, the end of the process soon after."""
+    """Drain once: ``drain()`` now, ``cancel()`` when the grace is over, the end of the process soon after.
 
-    def __init__(self, drain: Callable[[], None], cancel: Callable[[], None]) -> None:
+    That is for work. What is not ``busy`` any more runs its exit hooks, which have a time of their own.
+    """
+
+    def __init__(self, drain: Callable[[], None], cancel: Callable[[], None], busy: Callable[[], object]) -> None:
         self._drain = drain
         self._cancel = cancel
+        self._busy = busy
         self.begun = False
 
     def __call__(self, grace_s: float) -> None:
@@ -106,12 +110,14 @@ class Stopping:
         loop.call_later(max(grace_s, 0.0), self._overdue, grace_s)
 
     def _overdue(self, grace_s: float) -> None:
+        if not self._busy():
+            return
         text = f"ionian: still working {grace_s:.0f} s after the stop; cancelling"
         environment.say(text)
         self._cancel()
-        asyncio.get_running_loop().call_later(_LAST_WORDS_S, _end, 1)
+        asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._end)
 
-
-def _end(code: int) -> None:
-    environment.flush()
-    os._exit(code)
+    def _end(self) -> None:
+        if self._busy():
+            environment.flush()
+            os._exit(1)

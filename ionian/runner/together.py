@@ -65,8 +65,10 @@ async def serve(
         work.cancel_all()
         server.close()
 
-    control.on_stop = Stopping(stop, cancel)
-    control.greeting = lambda working: greet({"web": True, "web_active": server.active, "inputs": working})
+    control.on_stop = Stopping(stop, cancel, lambda: control.working or server.active)
+    control.greeting = lambda working: greet(
+        {"web": True, "web_active": server.active, "stopping": control.stopping, "inputs": working}
+    )
     loop.add_signal_handler(signal.SIGTERM, control.stop, GRACE_S)
     link.open_web(server.protocol)
     ready()

@@ -29,7 +29,7 @@ from ionian.scheduler.plan import plan
 
 WAITING_S = 0.05  # seconds between looks while something waits
 IDLE_S = 0.5  # seconds between looks while containers live
-EXIT_HOOKS_S = 30.0  # seconds a container gets to run its exit hooks
+EXIT_HOOKS_S = 31.0  # seconds a container gets to run its exit hooks: 30, and a moment to say that they are over
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ class _Parent:
             if web is not None:
                 web.close()
 
-        control.on_stop = Stopping(stopped.set, cancel)
+        control.on_stop = Stopping(stopped.set, cancel, lambda: control.working or (web is not None and web.active))
         control.greeting = lambda working: frames.control(
             frames.READY,
             {

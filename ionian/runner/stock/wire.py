@@ -16,6 +16,7 @@ from ..spec import Launch
 MAX_INLINE_BYTES = 200 * 1024 * 1024  # below this nothing goes through a blob, in versions that let us say so
 _ENTRYPOINT_CLASS = "cs-"  # class ids, where the layout has none
 _FUNCTION = "fu-"
+_CONCURRENT, _TARGET = "max_concurrent_inputs", "target_concurrent_inputs"
 
 # What the entrypoint alone asks, and the server never answers: refused here by name.
 _ENTRYPOINTS_OWN = (
@@ -45,7 +46,7 @@ def message(kind: Any, **values: Any) -> Any:
 
 def arguments(api: Any, launch: Launch, container_id: str, definition: bytes, params: bytes) -> Any:
     """The ContainerArguments of a launch. The layout names this function, its class and what it depends on."""
-    function = api.Function.FromString(definition)
+    function = _bound(api.Function.FromString(definition), launch)
     values: dict[str, Any] = {
         "task_id": container_id,
         "function_id": launch.function_id,
@@ -57,6 +58,19 @@ def arguments(api: Any, launch: Launch, container_id: str, definition: bytes, pa
     if hasattr(api, "AppLayout"):
         values["app_layout"] = layout(api, launch, function)
     return message(api.ContainerArguments, **values)
+
+
+def _bound(function: Any, launch: Launch) -> Any:
+    """The definition with what holds for this container, where ``with_concurrency`` or ``with_batching`` changed it."""
+    known = function.DESCRIPTOR.fields_by_name
+    if function.batch_max_size != launch.batch_max_size:
+        function.batch_max_size, function.batch_linger_ms = launch.batch_max_size, function.batch_linger_ms or 1
+    name = _CONCURRENT if _CONCURRENT in known else "allow_concurrent_inputs"  # up to 0.64
+    if max(1, getattr(function, name)) != launch.max_concurrent_inputs:
+        setattr(function, name, launch.max_concurrent_inputs)
+        if _TARGET in known:
+            setattr(function, _TARGET, launch.max_concurrent_inputs)
+    return function
 
 
 def layout(api: Any, launch: Launch, function: Any) -> Any:
