@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ionian import codec
@@ -111,10 +112,27 @@ class LocalEngine:
     async def _spawn(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         self._config.logs.mkdir(parents=True, exist_ok=True)
         log = self._config.logs / "worker.log"
+        begin = log.stat().st_size if log.exists() else 0
+        self._child = child = self._start_worker(log)
+        deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
+        while asyncio.get_running_loop().time() < deadline:
+            with contextlib.suppress(OSError):
+                return await asyncio.open_unix_connection(str(self._config.worker_socket))
+            await asyncio.sleep(0.01)
+            if child.poll() == rpc.ANOTHER_RUNS:  # it is about to serve, or to end
+                await asyncio.sleep(0.1)
+                self._child = child = self._start_worker(log)
+            elif child.poll() is not None:
+                break
+        with open(log, "rb") as written:
+            written.seek(begin)
+            words = written.read().decode(errors="replace").strip()[-2000:]
+        raise Unavailable(f"the worker did not start: {words or 'it said nothing'} (see {log})")
+
+    def _start_worker(self, log: Path) -> subprocess.Popen[bytes]:
         environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         with open(log, "ab") as output:
-            begin = output.tell()
-            child = subprocess.Popen(  # noqa: ASYNC220 - once at start, returns at once
+            return subprocess.Popen(
                 [sys.executable, "-m", "ionian.worker", json.dumps(codec.dump(self._config))],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -122,18 +140,6 @@ class LocalEngine:
                 start_new_session=True,
                 env=environ,
             )
-        self._child = child
-        deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
-        while asyncio.get_running_loop().time() < deadline:
-            with contextlib.suppress(OSError):
-                return await asyncio.open_unix_connection(str(self._config.worker_socket))
-            if child.poll() is not None:
-                break
-            await asyncio.sleep(0.01)
-        with open(log, "rb") as written:
-            written.seek(begin)
-            words = written.read().decode(errors="replace").strip()[-2000:]
-        raise Unavailable(f"the worker did not start: {words or 'it said nothing'} (see {log})")
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         while (message := await rpc.receive(reader)) is not None:
@@ -143,6 +149,8 @@ class LocalEngine:
                     queue.put_nowait(message)
             else:
                 self._event(message)
+        if self._writer is not None:
+            self._writer.close()
         self._writer = None
         for queue in self._answers.values():
             queue.put_nowait({"error": rpc.error_message(WorkerAway("the worker went away"))})

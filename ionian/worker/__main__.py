@@ -180,7 +180,8 @@ def main() -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.exit("another worker already runs on this home")
+        print("another worker already runs on this home", file=sys.stderr)  # noqa: T201 - the worker's log
+        sys.exit(rpc.ANOTHER_RUNS)
     os.truncate(lock, 0)
     os.write(lock, str(os.getpid()).encode())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file, ours or a container's, would hold secrets

@@ -15,6 +15,7 @@ from ionian import errors
 
 _LENGTH = struct.Struct(">I")
 MAX_MESSAGE = 256 * 1024 * 1024  # bytes
+ANOTHER_RUNS = 75  # exit code of a worker on whose home another one has the lock
 
 Message = dict[str, Any]
 
