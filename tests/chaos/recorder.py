@@ -36,9 +36,8 @@ class Recorder:
 
 
 @contextmanager
-def recording() -> Iterator[tuple[Recorder, int]]:
-    """A recorder and its port on loopback."""
-    recorder = Recorder()
+def listening(recorder: Recorder) -> Iterator[int]:
+    """The recorder's port on loopback."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -59,7 +58,7 @@ def recording() -> Iterator[tuple[Recorder, int]]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield recorder, server.server_address[1]
+            yield server.server_address[1]
         finally:
             server.shutdown()
             thread.join()

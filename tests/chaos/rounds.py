@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ionian.commands import running
-from tests.chaos.recorder import Recorder, recording
+from tests.chaos.recorder import Recorder, listening
 from tests.chaos.story import Caller, Story
 from tests.chaos.wire import Wire, wire
 from tests.e2e.machine import Client, Machine, until
@@ -44,7 +44,7 @@ class Rounds:
     def __init__(self, machine: Machine, client: Client, seed: int, say: Callable[[str], None]) -> None:
         self.machine = machine
         self.story = Story()
-        self.recorder: Recorder
+        self.recorder = Recorder()
         self._client = client
         self._seed = seed
         self._say = say
@@ -59,7 +59,7 @@ class Rounds:
         end = time.monotonic() + most_s
         self._up()
         self._port = self.machine.server.port
-        with recording() as (self.recorder, port), wire(self._port) as self._wire:
+        with listening(self.recorder) as port, wire(self._port) as self._wire:
             caller = Caller(self._call(port), self.story)
             try:
                 caller.wait("deployed", START_S)

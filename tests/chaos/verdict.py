@@ -13,7 +13,7 @@ from ionian.dispatch.policy import MAX_CRASHES
 from tests.chaos.recorder import Start
 from tests.chaos.story import Asked, Story, Value
 
-RETRIES = {"once": 0, "again": 3, "shared": 0, "batched": 1}  # as apps/orders.py has them
+RETRIES = {"once": 0, "again": 3, "shared": 0, "batched": 1, "rare": 0, "alone": 1}  # as apps/orders.py has them
 _TOKEN = re.compile(rb"token-\d+-\d+-end")
 _CONTAINER = re.compile(r"container (ta-\w+) (was|exited|ended)")
 

@@ -14,7 +14,7 @@ import traceback
 
 import grpclib.exceptions
 import modal
-from orders import RETRIES, app
+from orders import FUNCTIONS, app
 
 SEED, PORT, CALLERS = (int(argument) for argument in sys.argv[1:4])
 WAIT_S = 240.0  # for one result, kills and all
@@ -57,7 +57,7 @@ class Caller:
     def orders(self, name, how):
         """New orders; some end badly the first time they are begun."""
         made = []
-        for _ in range(1 if how in ("spawn", "remote") else self.chance.randint(2, 5)):
+        for _ in range(1 if how in ("spawn", "remote") or name == "alone" else self.chance.randint(2, 5)):
             self.count += 1
             end = self.chance.choices(["well", "raises", "exits", "dies"], [88, 6, 4, 2])[0]
             size = 5_000_000 if self.chance.random() < 0.01 else 64
@@ -75,7 +75,7 @@ class Caller:
 
     async def calls(self):
         while not self.over:
-            name = self.chance.choice(list(RETRIES))
+            name = self.chance.choices(list(FUNCTIONS), list(FUNCTIONS.values()))[0]
             how = self.chance.choices(["spawn", "remote", "map", "spawn_map"], [5, 2, 2, 2])[0]
             orders = self.orders(name, how)
             tokens = [order["token"] for order in orders]

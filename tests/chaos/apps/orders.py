@@ -11,7 +11,7 @@ import modal
 
 app = modal.App("chaos")
 image = modal.Image.debian_slim()
-RETRIES = {"once": 0, "again": 3, "shared": 0, "batched": 1}  # by function
+FUNCTIONS = {"once": 5, "again": 5, "shared": 5, "batched": 5, "rare": 2, "alone": 1}  # how often each is called
 MANY = modal.Retries(max_retries=3, initial_delay=0.0, backoff_coefficient=1.0)
 ONE = modal.Retries(max_retries=1, initial_delay=0.0, backoff_coefficient=1.0)
 
@@ -45,6 +45,16 @@ def work(order):
 
 @app.function(image=image, max_containers=2)
 def once(order):
+    return work(order)
+
+
+@app.function(image=image, scaledown_window=2)
+def rare(order):
+    return work(order)
+
+
+@app.function(image=image, max_containers=2, single_use_containers=True, retries=ONE)
+def alone(order):
     return work(order)
 
 
