@@ -26,8 +26,8 @@ def _defined(body: list[ast.stmt], dotted: str) -> bool:
     return False
 
 
-def test_both_walks_are_there_with_their_pictures() -> None:
-    assert {"deploy.md", "request.md"} <= {page.name for page in PAGES}
+def test_the_walks_are_there_with_their_pictures() -> None:
+    assert {"call.md", "deploy.md", "request.md"} <= {page.name for page in PAGES}
     for page in PAGES:
         assert page.read_text().count("```") == 2, f"{page.name} has one picture"
     assert len(_references()) > 40
