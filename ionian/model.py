@@ -30,7 +30,7 @@ def new_id_at(prefix: str, now: float) -> str:
 
     Nine characters of time in microseconds, thirteen random ones (77 bits).
     """
-    number, time = int(now * 1_000_000), ""
+    number, time = round(now * 1_000_000), ""
     for _ in range(9):
         number, digit = divmod(number, 62)
         time = _DIGITS[digit] + time
