@@ -1,6 +1,6 @@
 """Arguments and results of many megabytes: `modal run big_data.py`.
 
-There is no size to mind: what is too large for a message travels beside it, as a blob.
+What is too large for a message travels beside it, as a blob; a result may have 1 GiB.
 """
 
 import hashlib

@@ -21,16 +21,16 @@ def in_threads(x: int) -> int:
 
 
 @app.function(max_containers=1)
-@modal.concurrent(max_inputs=100)
+@modal.concurrent(max_inputs=50)
 async def in_tasks(x: int) -> int:
     global arrived
     arrived += 1
-    while arrived < 100:
+    while arrived < 50:
         await asyncio.sleep(0.01)
     return x * x
 
 
-@app.function(max_containers=4)
+@app.function(max_containers=2)
 @modal.concurrent(max_inputs=10, target_inputs=2)  # more containers are started from two inputs each
 async def spread(x: int) -> int:
     await asyncio.sleep(0.1)
@@ -48,7 +48,7 @@ async def some_fail(x: int) -> int:
 @app.local_entrypoint()
 def main():
     print("threads:", list(in_threads.map(range(4))))
-    print("tasks:", sum(in_tasks.map(range(100))))
+    print("tasks:", sum(in_tasks.map(range(50))))
     print("target_inputs:", sum(spread.map(range(20))))
     for call in [some_fail.spawn(x) for x in (1, 2, 3)]:
         try:

@@ -48,7 +48,7 @@ async def from_async_code():
 def main():
     print("items:", list(squares.remote_gen(5)))
     print("async items:", list(squares_async.remote_gen(5)))
-    print("many:", sum(squares.remote_gen(10_000)))
+    print("many:", sum(squares.remote_gen(3000)))
     print("method:", " ".join(Speaker().speak.remote_gen()))
     print("nothing:", list(squares.remote_gen(0)))
 

@@ -8,7 +8,7 @@ import modal
 app = modal.App("calls-spawn-many")
 
 
-@app.function(max_containers=4)
+@app.function(max_containers=2)
 def square(x: int) -> int:
     return x * x
 
