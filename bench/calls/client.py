@@ -79,6 +79,11 @@ class Side:
         self._blocker = None
         return {}
 
+    def drain(self, count: int) -> dict[str, Any]:
+        """Let go what queues behind the blocker, and wait for its end."""
+        self.unblock()
+        return self.raw("drain", count=count)
+
     def raw(self, what: str, **given: Any) -> dict[str, Any]:
         return self._raw.do(what, **given)
 

@@ -56,8 +56,7 @@ def _drained(bench: Bench, rounds: int, count: int) -> dict[str, Any]:
     def block(name: str) -> dict[str, Any]:
         bench.ask("block", name)
         bench.ask("raw", name, what="fill", count=count)
-        bench.ask("unblock", name)
-        return bench.ask("raw", name, what="drain", count=count)
+        return bench.ask("drain", name, count=count)
 
     blocks = interleave(["own", "stock"], rounds, block)
     found = ratios(blocks, lambda drained: count / drained["s"], "stock")
@@ -127,7 +126,6 @@ def _one_queue(bench: Bench, count: int, times: int, end: str) -> dict[str, Any]
         ended = bench.ask("raw", "own", what="cancel")
         bench.ask("unblock", "own")
     else:
-        bench.ask("unblock", "own")
-        ended = bench.ask("raw", "own", what="drain", count=count)
+        ended = bench.ask("drain", "own", count=count)
     bench.ask("remote", "own", count=1)
     return {"count": count, "fill": filled, "memory": memory, "list": listed, "end": ended}
