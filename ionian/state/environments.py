@@ -31,6 +31,8 @@ def get(tx: Tx, name: str, now: float) -> Row:
 def create(tx: Tx, name: str, now: float) -> Row:
     """A new environment. Raises AlreadyExists, also when its web suffix would be another one's."""
     _check_name(tx, name)
+    if name != MAIN:
+        get(tx, MAIN, now)  # it has the address without a suffix, also when nobody has looked at it yet
     _check_suffix(tx, "", suffix(name))
     row = {"environment_id": new_id("en"), "name": name, "web_suffix": suffix(name), "created_at": now}
     _insert(tx, row)
@@ -96,7 +98,7 @@ def _move(tx: Tx, row: Row, new_name: str) -> None:
 
 def set_suffix(tx: Tx, name: str, wanted: str, now: float) -> None:
     """Another web suffix (empty: none). The addresses must be claimed anew: see ``functions.claim_labels``."""
-    row = get(tx, name, now)
+    row, _ = get(tx, name, now), get(tx, MAIN, now)
     _check_suffix(tx, row["name"], slug(wanted))
     tx.execute("UPDATE environments SET web_suffix = ? WHERE name = ?", slug(wanted), row["name"])
 

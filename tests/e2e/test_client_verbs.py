@@ -182,12 +182,19 @@ def test_environments(server: Machine, new_client: Client) -> None:
     listed = {found["name"]: found["web_suffix"] for found in _json(server, new_client, "environment", "list")}
     assert (listed["main"], listed["lab"]) == ("", "lab")
     assert "exists already" in server.modal(new_client, "environment", "create", "lab", code=1)
-    assert "cannot be deleted" in server.modal(new_client, "environment", "delete", "lab", "--yes", code=1)
     server.modal(new_client, "deploy", "arguments.py", "--name", "apart", "--env", "lab", cwd=APPS)
     assert _state(server, new_client, "apart") == []
     apart = _json(server, new_client, "app", "list", "--env", "lab")
     assert [found["description"] for found in apart] == ["apart"]
-    server.modal(new_client, "app", "stop", "apart", "--env", "lab", "--yes")
+    assert "cannot be deleted" in server.modal(new_client, "environment", "delete", "main", "--yes", code=1)
+    server.modal(new_client, "environment", "update", "lab", "--set-web-suffix", "bench", "--set-name", "workshop")
+    listed = {found["name"]: found["web_suffix"] for found in _json(server, new_client, "environment", "list")}
+    assert (listed.get("lab"), listed["workshop"]) == (None, "bench")
+    [apart] = _json(server, new_client, "app", "list", "--env", "workshop")
+    assert (apart["description"], apart["state"]) == ("apart", "deployed")
+    server.modal(new_client, "environment", "delete", "workshop", "--yes")
+    assert "not found" in server.modal(new_client, "app", "list", "--env", "workshop", code=1)
+    assert "apart" not in {found["name"] for found in server.status()["apps"]}
 
 
 def _modal(server: Machine, client: Client, config: Path, *arguments: str) -> subprocess.Popen[str]:

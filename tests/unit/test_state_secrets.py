@@ -49,7 +49,9 @@ async def test_a_name_keeps_its_id_whatever_happens_to_it(database: SqliteDataba
     await database.write(secrets.delete, first, NOW)
     with pytest.raises(NotFound, match=r"'keys' in environment 'main' was deleted; create it again with: modal secret"):
         await database.read(secrets.opened, file, [first])
-    with pytest.raises(NotFound, match="not found in environment 'main'; create it with: modal secret create keys NAME"):
+    with pytest.raises(
+        NotFound, match="not found in environment 'main'; create it with: modal secret create keys NAME"
+    ):
         await database.write(secrets.find, "", "keys", (), NOW)
     assert await database.read(secrets.listed, "", 0.0, 0, NOW) == []
     assert await database.write(_put, file, "keys", A="5") == first
@@ -265,5 +267,3 @@ async def test_a_rotation_that_is_cut_off_anywhere_leaves_all_readable_and_is_fi
         if not cut:
             break
     assert 8 < last < 199
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from grpclib.client import Channel
@@ -9,6 +10,7 @@ from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 
 from ionian import wire
+from ionian.state import tokens
 from tests.wire.stage import TOKEN, Stage
 
 
@@ -44,6 +46,41 @@ async def test_token_info_and_environments(scene: Stage, new_client: Path, work:
     assert "acme" in output
     assert "main" in (await scene.run(new_client / "modal", "environment", "list", cwd=work)).ok()
     assert (await scene.run(new_client / "modal", "container", "list", cwd=work)).code == 0
+
+
+async def test_a_token_that_is_disabled_or_deleted_is_out_at_once(scene: Stage, new_client: Path, work: Path) -> None:
+    other = ("ak-other", "as-other")
+    await scene.database.write(tokens.ensure, *other, "another", 2.0)
+    await scene.database.write(tokens.replace_first, "ak-home", "as-home", 2.0)
+    theirs = {**scene.environment(), "MODAL_TOKEN_ID": other[0], "MODAL_TOKEN_SECRET": other[1]}
+
+    async def gets_in() -> bool:
+        done = await scene.run(new_client / "modal", "app", "list", cwd=work, env=theirs)
+        assert done.code == 0 or "ak-other" in done.output
+        return done.code == 0
+
+    async def manage(*arguments: str, code: int = 0) -> str:
+        done = await scene.run(new_client / "modal", "workspace", "member-tokens", *arguments, cwd=work)
+        assert done.code == code, done.output
+        return done.output
+
+    assert await gets_in()  # and is known from now on
+    listed = {found["token_id"]: found for found in json.loads(await manage("list", "--json"))}
+    assert {name: found["name"] for name, found in listed.items()} == {
+        "ak-test": "test",
+        "ak-other": "another",
+        "ak-home": "first",
+    }
+    await manage("disable", "ak-other", "--yes")
+    assert not await gets_in()
+    await manage("enable", "ak-other", "--yes")
+    assert await gets_in()
+    await manage("delete", "ak-other", "--yes")
+    assert not await gets_in()
+    assert "not found" in await manage("delete", "ak-other", "--yes", code=1)
+    for verb in ("disable", "delete"):
+        assert "this server's own" in await manage(verb, "ak-home", "--yes", code=1)
+    assert await scene.database.read(tokens.check, "ak-home", "as-home")
 
 
 async def test_no_rpc_but_the_token_flow_answers_without_a_token(scene: Stage) -> None:
