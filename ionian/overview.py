@@ -13,7 +13,10 @@ def of(server: Server, scheduled: Iterable[Mapping[str, Any]] = ()) -> dict[str,
     """Apps with their functions, and containers. ``scheduled``: see ``scheduling.answer``."""
     upcoming = {entry["function_id"]: entry for entry in scheduled}
     by_app: dict[str, dict[str, Any]] = {}
-    for pool in server.dispatch.pools.values():
+    place = {function_id: number for number, function_id in enumerate(server.dispatch.pools)}
+    for pool in sorted(
+        server.dispatch.pools.values(), key=lambda pool: place.get(pool.spec.base_id or pool.spec.function_id, 0)
+    ):
         if pool.retired:
             continue
         spec = pool.spec

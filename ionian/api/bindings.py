@@ -111,7 +111,8 @@ def _params(function: api_pb2.Function, given: bytes) -> tuple[bytes, list[str]]
                 raise InvalidRequest(f"{function.function_name}: the parameter {parameter.name!r} is missing")
             values[parameter.name] = _default(parameter)
     canonical = api_pb2.ClassParameterSet(parameters=[values[name] for name in sorted(values)])
-    return canonical.SerializeToString(deterministic=True), [_shown(values[name]) for name in values]
+    ordered = dict.fromkeys([*(parameter.name for parameter in info.schema), *values])
+    return canonical.SerializeToString(deterministic=True), [_shown(values[name]) for name in ordered]
 
 
 def _default(parameter: api_pb2.ClassParameterSpec) -> api_pb2.ClassParameterValue:

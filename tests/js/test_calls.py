@@ -130,20 +130,41 @@ def test_classes(machine: Machine, node: Node) -> None:
     assert node.value(machine, body) == [42, 43, 45]
 
 
-def test_what_is_not_built_is_refused_by_name(machine: Machine, node: Node) -> None:
+def test_class_parameters_are_containers_of_their_own(machine: Machine, node: Node) -> None:
     body = """
-    const withParameter = await client.cls.fromName("js-calls", "WithParameter");
-    const model = await client.cls.fromName("js-calls", "Model");
-    const echo = await client.functions.fromName("js-calls", "echo");
-    return [
-      await failure(withParameter.instance({ x: 3 })),
-      await failure(model.withOptions({ timeoutMs: 5000 }).instance()),
-      await failure(echo.updateAutoscaler({ minContainers: 1 })),
-    ];"""
-    parameters, options, autoscaler = (error["message"] for error in node.value(machine, body))
-    assert "UNIMPLEMENTED: class parameters" in parameters
-    assert "UNIMPLEMENTED: with_options()" in options
-    assert "UNIMPLEMENTED: RPC FunctionUpdateSchedulingParams" in autoscaler
+    const found = await client.cls.fromName("js-calls", "WithParameter");
+    const [three, four] = [await found.instance({ x: 3 }), await found.instance({ x: 4 })];
+    return [await three.method("get").remote(), await four.method("get").remote(),
+            await (await found.instance({ x: 3 })).method("get").remote(),
+            (await failure(found.instance({}))).name, (await failure(found.instance({ x: "3" }))).name];"""
+    assert node.value(machine, body)[:3] == [3, 4, 3]
+
+
+def test_options_of_a_class(machine: Machine, node: Node) -> None:
+    body = """
+    const found = await client.cls.fromName("js-calls", "Model");
+    const plain = await found.instance();
+    const other = await found.withOptions({ timeoutMs: 5000, memoryMiB: 256 }).instance();
+    const wide = await found.withConcurrency({ maxInputs: 4 }).instance();
+    return [await other.method("add").remote([2]), await wide.method("add").remote([3]),
+            plain.method("add").functionId !== other.method("add").functionId,
+            await failure(found.withOptions({ gpu: "T4" }).instance())];"""
+    *values, refused = node.value(machine, body)
+    assert values == [42, 43, True]
+    assert "gpu=T4 cannot run here" in refused["message"]
+
+
+def test_autoscaling_is_changed(machine: Machine, node: Node) -> None:
+    body = """
+    const model = await (await client.cls.fromName("js-calls", "WithParameter")).instance({ x: 9 });
+    const get = model.method("get");
+    await get.updateAutoscaler({ minContainers: 1, scaledownWindowMs: 20000 });
+    for (let i = 0; i < 300 && (await get.getCurrentStats()).numTotalRunners < 1; i++)
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    const warm = (await get.getCurrentStats()).numTotalRunners;
+    await get.updateAutoscaler({ minContainers: 0 });
+    return warm;"""
+    assert node.value(machine, body) == 1
 
 
 def test_what_does_not_exist(machine: Machine, node: Node) -> None:
