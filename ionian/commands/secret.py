@@ -42,6 +42,15 @@ def _rotate(config: Config, lost: bool) -> tuple[int, list[str]]:
     path = "/_ionian/secret-key" + ("/lost" if lost else "")
     status, body = running.ask(config, server, "POST", path)
     if status != 200:
-        raise FailedPrecondition(body.decode(errors="replace").strip())
+        raise FailedPrecondition(_detail(body))
     found = json.loads(body)
     return int(found["sealed"]), list(found["unreadable"])
+
+
+def _detail(body: bytes) -> str:
+    """What the server says of an error, in words."""
+    text = body.decode(errors="replace").strip()
+    try:
+        return str(json.loads(text)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return text

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import os
+import random
 import signal
+import subprocess
+import sys
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +18,10 @@ from typing import Any
 
 import pytest
 
+from ionian import vault
+from ionian.state import rotate, secrets
+from ionian.state.database import SqliteDatabase
+from ionian.state.migrate import migrate
 from tests.e2e.conftest import APPS, NEW, OLD
 from tests.e2e.machine import Client, Machine, until
 
@@ -204,3 +212,89 @@ def _provoke(user: User) -> None:
     machine.up()
     assert machine.server.pid != old.pid
     assert user.call("look") == _expected(*MARKS)
+
+
+def _stop_containers(machine: Machine, user: User) -> None:
+    for found in machine.status()["containers"]:
+        user.modal("container", "stop", found["container_id"], "--yes")
+    until(lambda: not machine.status()["containers"], "the containers to end")
+
+
+def test_changes_reach_new_containers_only_and_a_deletion_is_told(machine: Machine, client: Any) -> None:
+    machine.up()
+    user = User(machine, client(NEW))
+    _make(user)
+    user.modal("deploy", "secretive.py")
+    before = _expected("MARK_NAMED")
+    assert user.call("Looker") == before
+    user.create("marked", MARK_NAMED="m@rk-updated-k5Wq")
+    assert user.call("Looker") == before
+    _stop_containers(machine, user)
+    after = {"MARK_NAMED": _digest("m@rk-updated-k5Wq")}
+    assert user.call("Looker") == after
+    user.modal("secret", "delete", "marked", "--yes")
+    assert user.call("Looker") == after
+    _stop_containers(machine, user)
+    said = user.call("Looker")
+    assert "secret 'marked' in environment 'main' was deleted; create it again with: modal secret create marked" in said
+    user.create("marked", MARK_NAMED=MARKS["MARK_NAMED"])
+    until(lambda: user.call("Looker") == before, "the class with the secret that was made again")
+    key = machine.config.secret_key_file.read_bytes()
+    assert "secrets have a new key" in machine.cli("secret", "rotate-key")
+    assert machine.config.secret_key_file.read_bytes() != key
+    assert "is there and whole" in machine.cli("secret", "rotate-key", "--lost", code=1)
+    _stop_containers(machine, user)
+    assert user.call("Looker") == before
+    machine.down()
+    assert "secrets have a new key" in machine.cli("secret", "rotate-key")
+    machine.config.secret_key_file.unlink()
+    machine.up()
+    said = user.call("Looker")
+    assert "secrets.key is gone" in said
+    assert "Traceback" not in said
+    assert "secret 'marked'" in machine.cli("secret", "rotate-key", "--lost")
+    user.create("marked", MARK_NAMED=MARKS["MARK_NAMED"])
+    until(lambda: user.call("Looker") == before, "the class with a new key")
+    assert leaks(machine) == []
+
+
+ROTATE = """
+import asyncio, sys
+from pathlib import Path
+from ionian.state import rotate
+from ionian.state.database import SqliteDatabase
+home = Path(sys.argv[1])
+async def main():
+    database = SqliteDatabase(home / "ionian.db")
+    while True:
+        await rotate.rotate(database, home / "secrets.key", 1.0)
+        print("rotated", flush=True)
+asyncio.run(main())
+"""
+
+
+async def test_rotations_that_are_killed_leave_every_secret_readable(tmp_path: Path) -> None:
+    file, chance = tmp_path / "secrets.key", random.Random(7)
+    database = SqliteDatabase(tmp_path / "ionian.db")
+    await migrate(database)
+    ids = [
+        (await database.write(secrets.put, file, "", f"s{n}", {"A": str(n)}, "", "fail", 1.0))["secret_id"]
+        for n in range(30)
+    ]
+    database.close()
+    for _ in range(6):
+        child = subprocess.Popen([sys.executable, "-c", ROTATE, str(tmp_path)], stdout=subprocess.PIPE)  # noqa: ASYNC220
+        assert child.stdout is not None
+        child.stdout.readline()
+        await asyncio.sleep(chance.random() / 50)
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        database = SqliteDatabase(tmp_path / "ionian.db")
+        found = [await database.read(secrets.opened, file, [secret_id]) for secret_id in ids]
+        assert found == [{"A": str(n)} for n in range(30)]
+        await rotate.finish(database, file, 1.0)
+        assert len(vault.load(file)) == 1
+        found = [await database.read(secrets.opened, file, [secret_id]) for secret_id in ids]
+        assert found == [{"A": str(n)} for n in range(30)]
+        database.close()

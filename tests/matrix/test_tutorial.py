@@ -61,8 +61,19 @@ def test_a_schedule_is_registered_and_listed_with_its_next_run(server: Machine, 
     assert "tutorial-schedule" not in server.cli("schedule", "list")
 
 
-def test_a_missing_secret_is_named_with_how_to_make_it(server: Machine, client: Client) -> None:
-    said = _words(server.modal(client, "deploy", "secret_function.py", cwd=TUTORIAL, code=1))
-    assert "secret 'api-keys' not found in environment 'main'" in said
-    assert "`modal secret create api-keys NAME=value`" in said
+def test_a_missing_secret_is_named_with_how_to_make_it_and_then_works(server: Machine, client: Client) -> None:
+    environment = f"tutorial-{client.version}".replace(".", "-")
+    where = ("--env", environment)
+    server.modal(client, "environment", "create", environment)
+    said = _words(server.modal(client, "deploy", "secret_function.py", *where, cwd=TUTORIAL, code=1))
+    assert f"secret 'api-keys' not found in environment '{environment}'" in said
+    assert f"create it with: modal secret create api-keys NAME=value --env {environment}" in said
+    assert "tutorial-secret" not in {app["name"] for app in server.status()["apps"]}
+    server.modal(client, "secret", "create", "api-keys", "API_KEY=something", *where)
+    server.modal(client, "deploy", "secret_function.py", *where, cwd=TUTORIAL)
+    call = f"modal.Function.from_name('tutorial-secret', 'has_key', environment_name='{environment}').remote()"
+    python = str(client.prefix / "bin" / "python")
+    said = server.command([python, "-c", f"import modal; print({call})"], environ=server.variables())
+    assert said.splitlines()[-1] == "True"
+    server.modal(client, "environment", "delete", environment, "--yes" if client.version > "1" else "--confirm")
     assert "tutorial-secret" not in {app["name"] for app in server.status()["apps"]}
