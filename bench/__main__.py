@@ -1,6 +1,7 @@
 """``python -m bench``: a real server, the real client, bare uvicorn beside it. Prints what docs/PERFORMANCE.md keeps.
 
-``python -m bench calls`` measures calls alone (``--help`` says how); without a word it is the web path, then calls.
+``python -m bench calls`` measures calls alone (``--help`` says how), ``objects`` dicts and queues; without a word it is
+the web path, then calls, then objects.
 Everything it makes lies in ``.bench/``; the server it starts is stopped again.
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import uv
 
-from bench import web
+from bench import objects, web
 from bench.calls import run as calls
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +33,8 @@ BODY = b'{"features": [5.1, 3.5, 1.4, 0.2]}'
 def main() -> int:
     if sys.argv[1:2] == ["calls"]:
         return calls.main(sys.argv[2:])
+    if sys.argv[1:2] == ["objects"]:
+        return objects.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
@@ -41,7 +44,8 @@ def main() -> int:
     if options.quick:
         options.seconds, options.demo_runs = 0.5, 1
     _web(options)
-    return calls.main(["--quick"] if options.quick else [])
+    quick = ["--quick"] if options.quick else []
+    return calls.main(quick) or objects.main(quick)
 
 
 def _web(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import modal
@@ -29,6 +30,7 @@ class Side:
         self.function.hydrate()
         self._raw = Raw(url, token, self.function.object_id)
         self._blocker: Any = None
+        self._objects: dict[str, Callable[[int], Any]] = {}
 
     def remote(self, count: int) -> dict[str, Any]:
         """One call after another: microseconds of each."""
@@ -69,6 +71,32 @@ class Side:
             if any(call.get(timeout=60) != index + 1 for index, call in list(enumerate(calls))[::step]):
                 raise AssertionError("a wrong result of a spawned call")
         return {"s": took}
+
+    def objects(self, what: str, count: int) -> dict[str, Any]:
+        """One operation of a dict or a queue after another: microseconds of each."""
+        if not self._objects:
+            store = modal.Dict.from_name("bench", create_if_missing=True, client=self._client)
+            jobs = self._jobs = modal.Queue.from_name("bench", create_if_missing=True, client=self._client)
+            self._objects = {
+                "Dict.put": lambda index: store.put(index % 100, 42),
+                "Dict.get": lambda index: store.get(index % 100),
+                "Queue.put": lambda index: jobs.put(42),
+                "Queue.get": lambda index: jobs.get(),
+            }
+            for index in range(100):  # so that there is something to get
+                store.put(index, 42)
+        act, took = self._objects[what], []
+        if what == "Queue.get":
+            self._jobs.put_many([42] * count)
+        for index in range(count):
+            begin = time.perf_counter()
+            found = act(index)
+            took.append(round((time.perf_counter() - begin) * 1e6, 1))
+            if what.endswith("get") and found != 42:
+                raise AssertionError(f"a wrong value: {found!r}")
+        if what == "Queue.put" and not self._ready_made:
+            self._jobs.clear()
+        return {"us": took}
 
     def block(self) -> dict[str, Any]:
         self._blocker = self.function.spawn(-1)

@@ -113,6 +113,24 @@ class Floor:
             outputs.append(output)
         return api_pb2.FunctionGetOutputsResponse(outputs=outputs, last_entry_id="1-0")
 
+    async def DictGetOrCreate(self, request: Any) -> Any:
+        return api_pb2.DictGetOrCreateResponse(dict_id="di-floor")
+
+    async def DictUpdate(self, request: Any) -> Any:
+        return api_pb2.DictUpdateResponse(created=True)
+
+    async def DictGet(self, request: Any) -> Any:
+        return api_pb2.DictGetResponse(found=True, value=READY.result.data)
+
+    async def QueueGetOrCreate(self, request: Any) -> Any:
+        return api_pb2.QueueGetOrCreateResponse(queue_id="qu-floor")
+
+    async def QueuePut(self, request: Any) -> Any:
+        return Empty()
+
+    async def QueueGet(self, request: Any) -> Any:
+        return api_pb2.QueueGetResponse(values=[READY.result.data])
+
 
 async def main(token_id: str, secret: str) -> None:
     server = Server([Floor(token_id, secret)])
