@@ -11,9 +11,12 @@ from ionian.errors import FailedPrecondition
 
 
 def run(arguments: list[str], home: str | None) -> int:
+    parser = options.parser("secret")
+    if arguments[:1] in (["-h"], ["--help"]):
+        parser.add_argument("verb", metavar="rotate-key | create | list | delete", help="each of them has a --help")
+        parser.parse_args(arguments)
     if arguments[:1] != ["rotate-key"]:
         return client.run(["secret", *arguments], home)
-    parser = options.parser("secret")
     parser.prog = "ionian secret rotate-key"
     parser.description = "Seal every secret of this home with a new key; the old one is forgotten."
     parser.add_argument(

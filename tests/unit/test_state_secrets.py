@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "secrets.key"
 
 
-def _put(tx: Tx, file: Path, name: str, kind: str = "fail", **variables: str) -> str:
+def _put(tx: Tx, file: Path, name: str, kind: str = "fail", /, **variables: str) -> str:
     return str(secrets.put(tx, file, "", name, variables, "me", kind, NOW)["secret_id"])
 
 

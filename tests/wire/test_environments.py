@@ -128,7 +128,7 @@ async def test_a_deletion_ends_what_lives_there_and_frees_the_name(
     listed = json.loads((await modal("environment", "list", "--json")).ok())
     assert [found["name"] for found in listed] == ["main"]
     (await modal("environment", "create", "dev")).ok()
-    nothing = {"app": [], "secret": [], "dict": [], "queue": []}
+    nothing: dict[str, list[str]] = {"app": [], "secret": [], "dict": [], "queue": []}
     assert await _shown(modal, "dev") == nothing
     assert await _shown(modal, "main") == {"app": ["shop"], "secret": ["keys"], "dict": ["d"], "queue": ["q"]}
     await _furnish(scene, modal, work, new_client, "dev")

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 
-from ionian.state import secrets
+from ionian.api import secrets as api_secrets
+from ionian.api.context import Caller, Inside
+from ionian.api.inside import admit, confine
+from ionian.errors import PermissionDenied
+from ionian.state import apps, environments, secrets
+from ionian.wire import api_pb2
 from tests.wire.stage import Stage
 
 PROGRAM = """
@@ -164,3 +169,34 @@ async def test_names_are_of_their_environment(scene: Stage, new_client: Path, wo
     [spec] = scene.played.live
     assert await _opened(scene, spec.secret_ids[0]) == {"A": "dev"}
     assert await _opened(scene, (await _named(scene, "k"))["secret_id"]) == {"A": "main"}
+
+
+async def test_a_container_finds_secrets_of_its_environment_and_makes_none_with_a_name(scene: Stage) -> None:
+    app_id = (await scene.database.write(apps.create, "", "x", apps.EPHEMERAL, "1.6.4", {}, 1.0))["app_id"]
+    inside = scene.context.of(Caller(inside=Inside("ta-1", app_id, "main")))
+    key_file = scene.context.config.secret_key_file
+    await scene.database.write(environments.create, "dev", 1.0)
+    made = {}
+    for environment in ("main", "dev"):
+        row = await scene.database.write(secrets.put, key_file, environment, "k", {"A": environment}, "", "fail", 1.0)
+        made[environment] = row["secret_id"]
+    request = api_pb2.SecretGetOrCreateRequest(deployment_name="k")
+    assert inside.caller.inside is not None
+    await confine(inside, inside.caller.inside, request)
+    found = await api_secrets.SecretGetOrCreate(inside, request)
+    assert found.secret_id == made["main"]
+    assert "main" not in found.metadata.keys  # names of variables, no values
+    for kind in (
+        api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING,
+        api_pb2.OBJECT_CREATION_TYPE_CREATE_FAIL_IF_EXISTS,
+        api_pb2.OBJECT_CREATION_TYPE_CREATE_OVERWRITE_IF_EXISTS,
+    ):
+        request = api_pb2.SecretGetOrCreateRequest(deployment_name="n", object_creation_type=kind, env_dict={"A": "1"})
+        with pytest.raises(PermissionDenied, match="'n': a container may use secrets by name"):
+            await api_secrets.SecretGetOrCreate(inside, request)
+    request = api_pb2.SecretGetOrCreateRequest(deployment_name="k", environment_name="dev")
+    with pytest.raises(PermissionDenied, match="not the container's own"):
+        await confine(inside, inside.caller.inside, request)
+    for name in ("SecretList", "SecretGetInfo", "SecretUpdate", "SecretDelete", "TokensList", "EnvironmentDelete"):
+        with pytest.raises(PermissionDenied, match="is not allowed from inside a container"):
+            admit(name)
