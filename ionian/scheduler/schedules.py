@@ -6,9 +6,11 @@ Nothing ticks: it wakes for a due time, for ``TOPIC`` (a deploy, a pause, a set 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from ionian import timetable
 from ionian.config import Config
@@ -19,7 +21,7 @@ from ionian.state import schedules
 from ionian.state.database import Database, Row
 from ionian.state.watch import Watch, call_topic
 
-AT_ONCE = 100  # schedules that fire in one transaction
+AT_ONCE = 25  # schedules that fire, or runs that are settled, without a pause for others
 ALARMS = 4  # hooks that run at once
 AGAIN_S = 1.0
 FAR_S = 24 * 3600.0  # the longest sleep
@@ -88,10 +90,10 @@ class Schedules:
         return news
 
     async def _sleep(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            return
+        await asyncio.sleep(0)  # others first, also when there is more to do at once
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):  # wait_for loses a cancellation beside a wake in 3.11
+                await self._wake.wait()
 
     async def _round(self) -> float:
         """Do what is to be done now. Returns after how many seconds there is more."""
@@ -140,7 +142,11 @@ class Schedules:
         self._followed[call_id].add_done_callback(heard)
 
     async def _settle(self) -> None:
-        heard, self._heard = self._heard, set()
+        heard = set(islice(self._heard, AT_ONCE))
+        self._heard -= heard
+        if self._heard:
+            self._wake.set()  # for the next round
+        heard &= self._followed.keys()  # of one that is settled, something may be heard once more
         for call_id in heard:
             if self._followed[call_id].done():
                 self._await(call_id)

@@ -127,3 +127,15 @@ def test_deploys_pauses_and_asking(machine: Machine, new_client: Client) -> None
     until(lambda: len(_history(machine, "example-schedules", "beat")) > before + 1, "a beat after the pause")
     said = machine.cli("schedule", "pause", "example-schedules", "none", code=1)
     assert "functions with a schedule are beat, report" in said
+
+
+def test_a_run_has_the_retries_and_the_timeout_of_its_function(server: Machine, new_client: Client) -> None:
+    server.modal(new_client, "deploy", "asked.py", cwd=APPS)
+    for function, status in (("flaky", "success"), ("slow", "timeout")):
+        server.cli("schedule", "run", "asked", function)
+        until(lambda: not _ended(server, "asked", function, "running"), f"the end of {function}")  # noqa: B023
+        [run] = _history(server, "asked", function)
+        assert (run["status"], run["cause"]) == (status, "asked")
+    assert server.cli("logs", "asked").count("the second time\n") == 1
+    said = server.cli("schedule", "list", "asked")
+    assert len(re.findall(r"cron 0 0 29 2 \* \(UTC\) +\d{4}-02-29", said)) == 2

@@ -193,6 +193,20 @@ async def _settled(machine: Machine, function_id: str, wanted: list[str]) -> Non
         await asyncio.sleep(0.005)
 
 
+async def test_it_ends_when_it_is_woken_at_the_same_time(database: SqliteDatabase, tmp_path: Path) -> None:
+    for turns in range(1, 8):
+        machine = Machine(database, Config(tmp_path))
+        task = asyncio.get_running_loop().create_task(machine.loop.run())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        machine.loop.open()
+        machine.notify()
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=PATIENCE_S)
+        assert done == {task}
+        assert task.cancelled()
+
+
 async def test_many_schedules_fire_and_end(database: SqliteDatabase, tmp_path: Path) -> None:
     def deploy(tx: Tx) -> None:
         app_id = new_app(tx, "many")
