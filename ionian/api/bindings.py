@@ -6,7 +6,7 @@ Arguments are compared by value where the class declares its parameters, byte by
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from google.protobuf.message import DecodeError
 
@@ -14,7 +14,7 @@ from ionian import wire
 from ionian.api import autoscaler, definitions, gpus
 from ionian.api.context import Context
 from ionian.api.functions import describe
-from ionian.errors import InvalidRequest, Unimplemented
+from ionian.errors import InvalidRequest, NotFound, PermissionDenied, Unimplemented
 from ionian.model import Batching
 from ionian.state import bindings, functions, secrets
 from ionian.state.bindings import Overrides
@@ -73,22 +73,50 @@ async def FunctionBindParams(
         raise gpus.refusal("with_options", wanted, await ctx.services.gpus())
     overrides = _overrides(options)
 
-    def commit(tx: Tx) -> tuple[str, api_pb2.FunctionHandleMetadata]:
+    def commit(tx: Tx) -> tuple[str, bool]:
         base = functions.get(tx, bindings.base_of(tx, request.function_id))
-        row = functions.current(tx, base["function_id"])
-        function = api_pb2.Function.FromString(row["definition"])
-        secrets.opened(tx, ctx.config.secret_key_file, options.secret_ids)  # as at a deploy
-        params, shown = _params(function, request.serialized_params)
-        autoscaler.check(base["name"], overrides.applied(Settings.decode(row["settings"])).scaling)
-        function_id = str(base["function_id"])
-        if params or overrides != Overrides():
-            label = ", ".join([*shown, *_said(overrides)])
-            message = options.SerializeToString(deterministic=True)
-            function_id = bindings.bind(tx, base, params, overrides, message, label, ctx.now)
-        return function_id, describe(ctx, tx, function_id)[1]
+        row = functions.current(tx, request.function_id)
+        bound = bindings.get(tx, request.function_id)
+        wanted = overrides.over(Overrides.decode(bound["overrides"])) if bound else overrides
+        _check_secrets(tx, ctx, options.secret_ids)
+        params, shown = _params(api_pb2.Function.FromString(row["definition"]), request.serialized_params)
+        params = params or (bound["params"] if bound else b"")
+        autoscaler.check(base["name"], wanted.applied(Settings.decode(row["settings"])).scaling)
+        if not params and wanted == Overrides():
+            return str(base["function_id"]), False
+        label = ", ".join([*shown, *_said(wanted)])
+        message = options.SerializeToString(deterministic=True)
+        same = (secrets.identity(tx, wanted.secret_ids or ()),)
+        function_id = bindings.bind(tx, base, params, wanted, message, label, ctx.now, same)
+        return function_id, _renewed(tx, function_id, wanted)
 
-    function_id, handle = await ctx.database.write(commit)
+    function_id, renewed = await ctx.database.write(commit)
+    if renewed:
+        await ctx.services.reload()
+    _, handle = await ctx.database.read(lambda tx: describe(ctx, tx, function_id))
     return api_pb2.FunctionBindParamsResponse(bound_function_id=function_id, handle_metadata=handle)
+
+
+def _renewed(tx: Tx, function_id: str, wanted: Overrides) -> bool:
+    """Whether it had secrets that are gone, and has these now. Living ones stay: other containers have them."""
+    bound = bindings.get(tx, function_id)
+    try:
+        secrets.identity(tx, Overrides.decode(bound["overrides"]).secret_ids or () if bound else ())
+    except NotFound:
+        bindings.renew(tx, function_id, wanted)
+        return True
+    return False
+
+
+def _check_secrets(tx: Tx, ctx: Context, secret_ids: Sequence[str]) -> None:
+    """That containers can be given them, as at a deploy; and that a container asks for those of its environment."""
+    inside = ctx.caller.inside
+    for secret_id in secret_ids:
+        if inside is not None and secrets.get(tx, secret_id)["environment"] != inside.environment:
+            raise PermissionDenied(
+                f"with_options: secret {secret_id} belongs to another environment than this container"
+            )
+    secrets.opened(tx, ctx.config.secret_key_file, secret_ids)
 
 
 def _params(function: api_pb2.Function, given: bytes) -> tuple[bytes, list[str]]:

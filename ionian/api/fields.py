@@ -125,6 +125,12 @@ def check(function: api_pb2.Function) -> list[str]:
     _check_web(name, function.webhook_config)
     for method, definition in function.method_definitions.items():
         _check_web(f"{name.removesuffix('*')}{method}", definition.webhook_config)
+        required = [p.name for p in function.class_parameter_info.schema if not p.has_default]
+        if definition.webhook_config.type and required:
+            raise Unimplemented(
+                f"{name}: web endpoints of a class whose parameters ({', '.join(required)}) have no default are not "
+                "built in this server yet; give them defaults"
+            )
     warnings = []
     unknown = wire.unknown_fields(function)
     if unknown:

@@ -36,6 +36,9 @@ def environment(config: Config, arguments: list[str], environ: Mapping[str, str]
     asks_help = not {"-h", "--help"}.isdisjoint(arguments)
     if not asks_help:
         made |= env.variables(config, running.require(config), environ)
-    if arguments[:2] in (["token", "new"], ["token", "rotate"]):  # or the client warns that these would hide the new one
+    if arguments[:2] in (
+        ["token", "new"],
+        ["token", "rotate"],
+    ):  # or the client warns that these would hide the new one
         made = {name: value for name, value in made.items() if not name.startswith("MODAL_TOKEN_")}
     return made

@@ -81,13 +81,24 @@ class Overrides:
         return Overrides(**raw)
 
 
-def bind(tx: Tx, base: Row, params: bytes, overrides: Overrides, options: bytes, label: str, now: float) -> str:
+def bind(
+    tx: Tx,
+    base: Row,
+    params: bytes,
+    overrides: Overrides,
+    options: bytes,
+    label: str,
+    now: float,
+    secrets: tuple[str, ...] = (),
+) -> str:
     """The id of this function with these arguments and settings, made when it is the first of its kind.
 
     ``base``: the function's row. ``options``: the client's message, opaque here. ``label``: what people read.
+    ``secrets``: what makes its secrets the same ones, for those without a name are new each time.
     """
     encoded = overrides.encode()
-    digest = hashlib.sha256(len(params).to_bytes(8, "big") + params + encoded.encode()).hexdigest()
+    compared = replace(overrides, secret_ids=secrets).encode() if overrides.secret_ids else encoded
+    digest = hashlib.sha256(len(params).to_bytes(8, "big") + params + compared.encode()).hexdigest()
     known = "SELECT function_id FROM bound_functions WHERE base_id = ? AND digest = ?"
     found = tx.one(known, base["function_id"], digest)
     if found:
@@ -112,6 +123,11 @@ def bind(tx: Tx, base: Row, params: bytes, overrides: Overrides, options: bytes,
         now,
     )
     return function_id
+
+
+def renew(tx: Tx, function_id: str, overrides: Overrides) -> None:
+    """Equal settings in the place of those it has: with secrets that exist."""
+    tx.execute("UPDATE bound_functions SET overrides = ? WHERE function_id = ?", overrides.encode(), function_id)
 
 
 def get(tx: Tx, function_id: str) -> Row | None:
