@@ -7,10 +7,11 @@ items for. Whoever gets nothing is not woken. What was taken for a waiter that h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from ionian.errors import IonianError, Unavailable
+from ionian.errors import IonianError, NotFound, Unavailable
 from ionian.state import queues
 from ionian.state.database import Database, Tx
 from ionian.state.queues import NOTHING, Given
@@ -202,6 +203,7 @@ class Lines:
         task.add_done_callback(self._tasks.discard)
 
     async def put_back(self, place: Place, given: Given, request_key: str) -> None:
-        """Return items to the front; then the first in line gets them."""
-        if await self._database.write(queues.put_back, *place, given, request_key, self._clock()):
-            self.serve(place)
+        """Return items to the front; then the first in line gets them. Of a queue that was deleted they are gone."""
+        with contextlib.suppress(NotFound):
+            if await self._database.write(queues.put_back, *place, given, request_key, self._clock()):
+                self.serve(place)

@@ -250,6 +250,31 @@ async def _settled(pid: int) -> None:
         await asyncio.sleep(1)
 
 
+WAITING = """
+import queue, threading, time
+import modal
+q = modal.Queue.from_name("ends", create_if_missing=True)
+try:
+    q.get(timeout=1)
+except queue.Empty:
+    print("nothing came")
+threading.Timer(1, q.put, ["item"]).start()
+print("got", q.get(timeout=30))
+threading.Timer(1, modal.Queue.objects.delete, ["ends"]).start()
+try:
+    q.get()
+except modal.exception.NotFoundError as error:
+    print("told:", error)
+"""
+
+
+def test_gets_that_wait_end_in_every_way(server: Machine, new_client: Client) -> None:
+    said = _python(server, new_client, WAITING)
+    assert "nothing came" in said
+    assert "got item" in said
+    assert "told: queue" in said
+
+
 def test_a_restart_keeps_what_was_put(machine: Machine, new_client: Client) -> None:
     machine.up()
     put = (

@@ -155,6 +155,15 @@ async def test_a_deleted_queue_tells_those_who_wait(queue: Queue) -> None:
         await waiter.done
 
 
+async def test_what_was_taken_from_a_queue_that_is_deleted_does_not_go_back(queue: Queue) -> None:
+    waiter = await queue.waiting(1, "a")
+    await queue.put(b"1")
+    await waiter.done
+    await queue.database.write(objects.delete, "queue", queue.queue_id)
+    waiter.give_up()
+    await asyncio.gather(*queue.lines._tasks)
+
+
 @pytest.mark.parametrize("seed", range(5))
 async def test_each_item_goes_to_one_who_stays(queue: Queue, seed: int) -> None:
     """Producers and consumers at once; some consumers go at any moment: waiting, or with an answer not sent."""
