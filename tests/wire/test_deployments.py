@@ -160,7 +160,6 @@ async def test_options_that_are_not_built_are_refused_by_name(scene: Stage, new_
         "block_network=True": "block_network",
         "volumes={'/v': modal.Volume.from_name('v', create_if_missing=True)}": "VolumeGetOrCreate",
         "secrets=[modal.Secret.from_name('s')]": "secret 's' not found",
-        "single_use_containers=True": "single-use",
     }.items():
         _write(work, PLAIN.format(options=options))
         done = await scene.run(new_client / "modal", "deploy", "main.py", cwd=work)
