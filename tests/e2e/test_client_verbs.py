@@ -190,8 +190,8 @@ def test_environments(server: Machine, new_client: Client) -> None:
     server.modal(new_client, "environment", "update", "lab", "--set-web-suffix", "bench", "--set-name", "workshop")
     listed = {found["name"]: found["web_suffix"] for found in _json(server, new_client, "environment", "list")}
     assert (listed.get("lab"), listed["workshop"]) == (None, "bench")
-    [apart] = _json(server, new_client, "app", "list", "--env", "workshop")
-    assert (apart["description"], apart["state"]) == ("apart", "deployed")
+    [kept] = _json(server, new_client, "app", "list", "--env", "workshop")
+    assert (kept["description"], kept["state"]) == ("apart", "deployed")
     server.modal(new_client, "environment", "delete", "workshop", "--yes")
     assert "not found" in server.modal(new_client, "app", "list", "--env", "workshop", code=1)
     assert "apart" not in {found["name"] for found in server.status()["apps"]}
