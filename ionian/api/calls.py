@@ -262,16 +262,15 @@ async def FunctionCallGetInfo(
 ) -> api_pb2.FunctionCallGetInfoResponse:
     """How far a call is."""
     row = await ctx.database.read(calls.get, request.function_call_id)
-    left, ended = await ctx.database.read(calls.counts, request.function_call_id)
+    counts = await ctx.database.read(calls.counts, request.function_call_id)
     info = api_pb2.FunctionCallInfo(
-        function_call_id=row["call_id"], created_at=row["created_at"], total_inputs=left + sum(ended.values())
+        function_call_id=row["call_id"], created_at=row["created_at"], total_inputs=counts.total
     )
-    info.pending_inputs.total = left
-    info.succeeded_inputs.total = ended.get(Status.SUCCESS, 0)
-    info.timeout_inputs.total = ended.get(Status.TIMEOUT, 0)
-    info.cancelled_inputs.total = ended.get(Status.TERMINATED, 0)
-    counted = (Status.SUCCESS, Status.TIMEOUT, Status.TERMINATED)
-    info.failed_inputs.total = sum(n for status, n in ended.items() if status not in counted)
+    info.pending_inputs.total = counts.pending
+    info.succeeded_inputs.total = counts.succeeded
+    info.timeout_inputs.total = counts.timed_out
+    info.cancelled_inputs.total = counts.cancelled
+    info.failed_inputs.total = counts.failed
     return api_pb2.FunctionCallGetInfoResponse(info=info)
 
 
@@ -279,6 +278,5 @@ async def FunctionCallFromId(
     ctx: Context, request: api_pb2.FunctionCallFromIdRequest
 ) -> api_pb2.FunctionCallFromIdResponse:
     """A call by its id."""
-    row = await ctx.database.read(calls.get, request.function_call_id)
-    left, ended = await ctx.database.read(calls.counts, request.function_call_id)
-    return api_pb2.FunctionCallFromIdResponse(function_call_id=row["call_id"], num_inputs=left + sum(ended.values()))
+    counts = await ctx.database.read(calls.counts, request.function_call_id)
+    return api_pb2.FunctionCallFromIdResponse(function_call_id=request.function_call_id, num_inputs=counts.total)

@@ -203,12 +203,7 @@ async def FunctionGetById(ctx: Context, request: api_pb2.FunctionGetByIdRequest)
 async def FunctionGetCurrentStats(
     ctx: Context, request: api_pb2.FunctionGetCurrentStatsRequest
 ) -> api_pb2.FunctionStats:
-    """How many containers a function has now. The backlog is the open inputs that are journalled."""
-
-    def backlog(tx: Tx) -> int:
-        functions.get(tx, request.function_id)
-        row = tx.one("SELECT COUNT(*) AS n FROM inputs WHERE function_id = ? AND finished = 0", request.function_id)
-        return int(row["n"]) if row else 0
-
+    """How many containers a function has now, and how many inputs wait for one."""
+    await ctx.database.read(functions.get, request.function_id)
     running = [c for c in ctx.services.containers() if c.function_id == request.function_id]
-    return api_pb2.FunctionStats(backlog=await ctx.database.read(backlog), num_total_tasks=len(running))
+    return api_pb2.FunctionStats(backlog=ctx.services.queued(request.function_id), num_total_tasks=len(running))

@@ -84,7 +84,7 @@ class Scheduler:
             return
         now = self._dispatch.clock()
         self._dispatch.calls.sweep(now)
-        for action in plan(self._dispatch.snapshot(), now, self._max_containers, self._cores):
+        for action in plan(self._dispatch.snapshot(), now, self._max_containers - self._strangers(), self._cores):
             self._apply(action, now)
         for container_id in self._dispatch.drained():
             self._stop(container_id, EXIT_HOOKS_S)
@@ -129,6 +129,10 @@ class Scheduler:
         for container_id in alive - others:
             if self._dispatch.container(container_id) is None:  # it came to be while nobody heard of it
                 self._stop(container_id, 0.0)
+
+    def _strangers(self) -> int:
+        """Containers of functions that are gone, which take up room until they have ended."""
+        return sum(self._dispatch.container(container_id) is None for container_id in self._stopping)
 
     def _apply(self, action: Action, now: float) -> None:
         self.decisions.append(Decision(now, action))

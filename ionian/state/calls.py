@@ -208,7 +208,12 @@ def record_output(tx: Tx, record: OutputRecord) -> bool:
     if row is None:
         return False
     call = tx.one(
-        "UPDATE calls SET ended = ended + 1, entries = entries + 1 WHERE call_id = ? RETURNING entries", row["call_id"]
+        "UPDATE calls SET ended = ended + 1, entries = entries + 1, succeeded = succeeded + ?, "
+        "terminated = terminated + ?, timed_out = timed_out + ? WHERE call_id = ? RETURNING entries",
+        int(record.status == Status.SUCCESS),
+        int(record.status == Status.TERMINATED),
+        int(record.status == Status.TIMEOUT),
+        row["call_id"],
     )
     assert call is not None  # a foreign key
     tx.execute(
@@ -266,11 +271,27 @@ def _fitting(rows: list[Row]) -> int:
     return last
 
 
-def counts(tx: Tx, call_id: str) -> tuple[int, dict[int, int]]:
-    """How many inputs of a call are open, and how many ended with each status."""
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How far a call is: its inputs, by what became of them."""
+
+    pending: int
+    succeeded: int
+    failed: int
+    timed_out: int
+    cancelled: int
+
+    @property
+    def total(self) -> int:
+        return self.pending + self.succeeded + self.failed + self.timed_out + self.cancelled
+
+
+def counts(tx: Tx, call_id: str) -> Counts:
+    """Read from the call's row alone, however many inputs it has. Raises NotFound."""
     call = get(tx, call_id)
-    rows = tx.all("SELECT status, COUNT(*) AS n FROM outputs WHERE call_id = ? GROUP BY status", call_id)
-    return int(call["accepted"] - call["ended"]), {int(row["status"]): int(row["n"]) for row in rows}
+    good, timed_out, cancelled = call["succeeded"], call["timed_out"], call["terminated"]
+    failed = call["ended"] - good - timed_out - cancelled
+    return Counts(call["accepted"] - call["ended"], good, failed, timed_out, cancelled)
 
 
 def finish_inputs(tx: Tx, call_id: str, total: int) -> None:
@@ -298,7 +319,13 @@ def cancel(tx: Tx, call_id: str, message: str, now: float) -> int:
     )
     if ended:
         tx.execute("UPDATE inputs SET finished = 1 WHERE call_id = ? AND finished = 0", call_id)
-        tx.execute("UPDATE calls SET ended = ended + ?, entries = entries + ? WHERE call_id = ?", ended, ended, call_id)
+        tx.execute(
+            "UPDATE calls SET ended = ended + ?, entries = entries + ?, terminated = terminated + ? WHERE call_id = ?",
+            ended,
+            ended,
+            ended,
+            call_id,
+        )
     return ended
 
 

@@ -106,6 +106,7 @@ async def test_only_what_this_server_could_not_run_is_reopened(database: SqliteD
     assert await database.write(calls.reopen, ids[1]) is None
     rows, left = await database.read(calls.outputs, call_id, 0, 10)
     assert ([row["input_id"] for row in rows], left) == ([ids[0]], 1)
+    assert await database.read(calls.counts, call_id) == calls.Counts(1, 0, 1, 0, 0)
     await database.write(calls.record_output, _output(call_id, ids[1]))
     rows, left = await database.read(calls.outputs, call_id, 1, 10)
     assert ([row["entry"] for row in rows], left) == ([3], 0)  # behind what anybody has seen
@@ -116,7 +117,7 @@ async def test_cancelling_ends_what_is_open_only(database: SqliteDatabase) -> No
     await database.write(calls.record_output, _output(call_id, ids[0]))
     assert await database.write(calls.cancel, call_id, "stopped", 2.0) == 2
     assert await database.write(calls.cancel, call_id, "stopped", 2.0) == 0
-    assert await database.read(calls.counts, call_id) == (0, {Status.SUCCESS: 1, Status.TERMINATED: 2})
+    assert await database.read(calls.counts, call_id) == calls.Counts(0, 1, 0, 0, 2)
     assert await database.write(calls.record_output, _output(call_id, ids[1])) is False
 
 
