@@ -198,7 +198,7 @@ async def test_what_does_not_open_is_named_and_keeps_its_key(database: SqliteDat
     await database.write(spoil)
     [old] = vault.load(file)
     assert await rotate.rotate(database, file, NOW) == (1, ["secret 'bad' in environment 'main'"])
-    assert [key.key_id for key in vault.load(file)][0] == old.key_id
+    assert vault.load(file)[0].key_id == old.key_id
     assert await database.read(secrets.opened, file, [good]) == {"A": "1"}
 
 

@@ -109,5 +109,5 @@ def test_a_damaged_file_is_named_and_not_shown(file: Path, content: bytes) -> No
 def test_a_file_that_others_may_read_is_refused(file: Path) -> None:
     _made(file)
     file.chmod(0o640)
-    with pytest.raises(FailedPrecondition, match="may be read by others .mode 0640.: chmod 600"):
+    with pytest.raises(FailedPrecondition, match=r"may be read by others \(mode 0640\): chmod 600"):
         vault.load(file)

@@ -26,9 +26,9 @@ from ionian.api.modules import MODULES, ROUTER_MODULES
 from ionian.api.servicer import Servicer, assemble, assemble_router
 from ionian.blobs.files import FileBlobStore
 from ionian.config import Config
+from ionian.dispatch.slot import Slot
 from ionian.errors import IonianError, NotFound
 from ionian.logs import STDOUT, Record, Writer
-from ionian.dispatch.slot import Slot
 from ionian.model import FunctionSpec, InputRef, JournalEntries, OpenInput, OutputRecord, RunningContainer, Status
 from ionian.state import calls, functions, images, labels, passes, sandboxes, tokens
 from ionian.state.database import SqliteDatabase
