@@ -153,8 +153,8 @@ def of_base(tx: Tx, base_id: str) -> list[Row]:
 def wanted(tx: Tx, also: Iterable[str]) -> list[Row]:
     """Those that have something to do: open inputs, or containers to keep. And those of ``also`` that exist."""
     working = (
-        "SELECT DISTINCT inputs.function_id FROM inputs JOIN bound_functions "
-        "ON bound_functions.function_id = inputs.function_id WHERE inputs.finished = 0"
+        "SELECT function_id FROM bound_functions WHERE EXISTS (SELECT 1 AS one FROM inputs "
+        "WHERE inputs.function_id = bound_functions.function_id AND inputs.finished = 0)"
     )
     found = {str(row["function_id"]) for row in tx.all(working)} | set(also)
     for row in tx.all("SELECT function_id, settings FROM autoscaled_functions"):
