@@ -76,6 +76,12 @@ class Pipe(asyncio.Transport):
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self if name == "socket" else default
+
+    def fileno(self) -> int:
+        return -1  # nobody writes to it: all is on one thread here
+
 
 @given(st.lists(st.tuples(st.sampled_from(["input", "item", "output", "ack", "server"]), st.integers(0, 3))))
 def test_every_new_server_gets_what_no_server_acknowledged(steps: list[tuple[str, int]]) -> None:
