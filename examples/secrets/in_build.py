@@ -7,7 +7,7 @@ import modal
 app = modal.App("secrets-in-build")
 access = modal.Secret.from_dict({"DOWNLOAD_TOKEN": "t0ken-of-the-build"})
 image = modal.Image.debian_slim().run_commands(
-    "test -n \"$DOWNLOAD_TOKEN\"", "echo ${#DOWNLOAD_TOKEN} > /root/length-of-token", secrets=[access]
+    'test -n "$DOWNLOAD_TOKEN"', "echo ${#DOWNLOAD_TOKEN} > /root/length-of-token", secrets=[access]
 )
 
 
