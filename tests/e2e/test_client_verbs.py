@@ -167,16 +167,6 @@ def test_a_graceful_stop_lets_inputs_end(server: Machine, each: Client, held: Ga
     until(lambda: container not in _containers(server, each), "the container to be gone")
 
 
-@pytest.mark.parametrize("each", [NEW], indirect=True)
-def test_commands_in_containers_are_refused_in_the_users_words(
-    server: Machine, new_client: Client, each: Client, waiting: tuple[str, str]
-) -> None:
-    said = server.modal(new_client, "container", "exec", waiting[0], "ls", code=1)
-    assert "not built in this server yet: `modal container exec`" in said
-    assert "`modal shell CONTAINER` need it" in server.modal(new_client, "shell", waiting[0], "--cmd", "ls", code=1)
-    assert "`modal shell` need it" in server.modal(new_client, "shell", "--cmd", "ls", code=1)
-
-
 def test_environments(server: Machine, new_client: Client) -> None:
     server.modal(new_client, "environment", "create", "lab")
     listed = {found["name"]: found["web_suffix"] for found in _json(server, new_client, "environment", "list")}
