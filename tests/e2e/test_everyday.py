@@ -25,4 +25,4 @@ def test_a_client_in_a_container_asks_this_server_and_is_told_what_is_not_built(
 ) -> None:
     said = server.modal(client(version), "run", "reaching.py", cwd=APPS)
     assert f"asked {server.server.url} and it said:" in said
-    assert "DictGetOrCreate is not built" in said
+    assert "VolumeGetOrCreate is not built" in said
