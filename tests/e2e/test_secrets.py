@@ -143,6 +143,7 @@ def test_secrets_reach_what_asks_for_them_and_nothing_else(
     machine.environ["IONIAN_RUNNER"] = runner
     machine.up()
     user = User(machine, client(version))
+    user.create("marked-second", MARK_SECOND="-", MARK_LATER="-")  # one is missing: clients ask for all at once
     said = _words(user.modal("deploy", "secretive.py", code=1))
     assert "secret 'marked' not found in environment 'main'; create it with: modal secret create marked" in said
     user.create("marked", OTHER="something")
