@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 _LOOK_EVERY = 64  # commits between looks at the size of the log
 _LOG_BYTES = 4 * 1024 * 1024
-_LOG_COMMITS = 4096
+_LOG_COMMITS = 1024
 log = logging.getLogger("ionian.state")
 
 
@@ -150,6 +150,7 @@ class SqliteDatabase:
         self._commits = 0  # since the last checkpoint
         self._log_bytes = 0  # the log file then; it is written anew from its start, and never shrinks
         self._checkpointing: asyncio.Future[None] | None = None
+        self._held = False  # writes wait for the end of a checkpoint
 
     def _open(self, synchronous: str) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, cached_statements=512)
@@ -165,7 +166,7 @@ class SqliteDatabase:
         loop = asyncio.get_running_loop()
         write = _Write(lambda tx: function(tx, *args, **kwargs), loop.create_future())
         self._group.append(write)
-        if not self._busy:
+        if not self._busy and not self._held:
             self._busy = True
             loop.call_soon(self._flush)
         result: T = await write.outcome()
@@ -224,7 +225,7 @@ class SqliteDatabase:
             write.settled = True
             if not write.done.done():
                 write.done.set_result(None)
-        self._busy = bool(self._group)
+        self._busy = bool(self._group) and not self._held
         if self._busy:
             asyncio.get_running_loop().call_soon(self._flush)
         self._commits += 1
@@ -256,9 +257,24 @@ class SqliteDatabase:
             return not busy
 
     def _checkpointed(self, done: asyncio.Future[None]) -> None:
-        self._checkpointing = None
+        """Most of the log is moved. What came meanwhile follows while writes wait: only a log that is moved whole is
+        written anew from its start, and without that it would grow for as long as somebody writes."""
+        if done.cancelled() or done.exception() is not None:
+            self._checkpointing = None
+            if not done.cancelled():
+                log.warning("the database's log could not be moved into it: %s", done.exception())
+            return
+        self._held = True
+        self._checkpointing = asyncio.get_running_loop().run_in_executor(None, self._checkpoint)
+        self._checkpointing.add_done_callback(self._released)
+
+    def _released(self, done: asyncio.Future[None]) -> None:
+        self._checkpointing, self._held = None, False
         if not done.cancelled() and done.exception() is not None:
             log.warning("the database's log could not be moved into it: %s", done.exception())
+        if self._group and not self._busy:
+            self._busy = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _named(self, failure: BaseException) -> BaseException:
         try:
