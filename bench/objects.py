@@ -7,13 +7,12 @@ The sides, rounds and rules are those of ``bench calls``: trust only ratios of o
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from typing import Any
 
 from bench.calls.measures import FLOORS
-from bench.calls.rounds import interleave, per_call, quantile, ratios, told, told_used
+from bench.calls.rounds import conclude, interleave, per_call, quantile, ratios, told, told_used
 from bench.calls.sides import PLACE, Bench, bench
 
 OPERATIONS = ("Dict.put", "Dict.get", "Queue.put", "Queue.get")
@@ -31,11 +30,7 @@ def main(arguments: list[str]) -> int:
     with bench([*FLOORS, "own"]) as made:
         for operation in OPERATIONS:
             figures[operation] = _measure(made, operation, rounds, 50)
-    figures["load_after"] = os.getloadavg()
-    with open(options.json, "w") as file:
-        json.dump(figures, file)
-    loads = [f"{figures[key][0]:.1f}" for key in ("load_before", "load_after")]
-    print(f"\nload average {loads[0]} before, {loads[1]} after; raw figures: {options.json}")
+    conclude(figures, options.json)
     return 0
 
 

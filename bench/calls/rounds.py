@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -52,3 +54,12 @@ def told(name: str, found: dict[str, float], over: str) -> str:
 
 def told_used(parts: dict[str, dict[str, float]]) -> str:
     return ", ".join(f"{part} {used['cpu_ms']:.3f} ms ({used['wakes']:.1f} wakes)" for part, used in parts.items())
+
+
+def conclude(figures: dict[str, Any], path: str) -> None:
+    """Keep the raw figures, which have ``load_before``, and say what else the machine did."""
+    figures["load_after"] = os.getloadavg()
+    with open(path, "w") as file:
+        json.dump(figures, file)
+    loads = [f"{figures[key][0]:.1f}" for key in ("load_before", "load_after")]
+    print(f"\nload average {loads[0]} before, {loads[1]} after; raw figures: {path}")

@@ -6,12 +6,12 @@ Trust only ratios of one run, and only as far as the control (a second floor) st
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from typing import Any
 
 from bench.calls import measures
+from bench.calls.rounds import conclude
 from bench.calls.sides import PLACE, Bench, bench
 
 MEASURES = ("remote", "map", "spawn", "queue")
@@ -41,11 +41,7 @@ def main(arguments: list[str]) -> int:
         if "remote" in wanted and len(wanted) > 1:
             print("\n# once more, with the calls of everything above in the journal", end="")
             figures["remote_again"] = _measure("remote", made, 1.0, options.rounds or (5 if options.quick else 0))
-    figures["load_after"] = os.getloadavg()
-    with open(options.json, "w") as file:
-        json.dump(figures, file)
-    loads = [f"{figures[key][0]:.1f}" for key in ("load_before", "load_after")]
-    print(f"\nload average {loads[0]} before, {loads[1]} after; raw figures: {options.json}")
+    conclude(figures, options.json)
     return 0
 
 

@@ -6,14 +6,13 @@ The router is the second gRPC service on the port. Its clients send nothing but 
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from ionian import wire
 from ionian.api import jwt
 from ionian.api.context import Caller, Context
-from ionian.api.guard import Guard, StreamRpc, UnaryRpc
+from ionian.api.guard import Guard
 from ionian.errors import FailedPrecondition, NotFound, Unauthenticated
 from ionian.state import tokens
 
@@ -53,48 +52,25 @@ def gone(container_id: str) -> str:
 class RouterGuard(Guard):
     """Wraps RPCs of the router: the token must be right, young, and for the container of the request."""
 
-    def unary(self, name: str, function: UnaryRpc) -> Callable[[Any], Awaitable[None]]:
-        async def handle(stream: Any) -> None:
-            with self._edge(name):
-                context, task = await self._bearer(stream)
-                request = await stream.recv_message()
-                _bound(task, request)
-                await stream.send_message(await function(context, request))
-
-        return handle
-
-    def streaming(self, name: str, function: StreamRpc) -> Callable[[Any], Awaitable[None]]:
-        async def handle(stream: Any) -> None:
-            with self._edge(name):
-                context, task = await self._bearer(stream)
-                request = await stream.recv_message()
-                _bound(task, request)
-                messages = function(context, request)
-                assert isinstance(messages, AsyncGenerator)
-                async with aclosing(messages):
-                    async for message in messages:
-                        await stream.send_message(message)
-
-        return handle
-
     def collecting(self, name: str, function: CollectingRpc) -> Callable[[Any], Awaitable[None]]:
         """For an RPC to which the client sends a stream."""
 
         async def handle(stream: Any) -> None:
             with self._edge(name):
-                context, task = await self._bearer(stream)
+                context = await self._admit(name, stream)
 
                 async def messages() -> AsyncIterator[Any]:
                     async for message in stream:
-                        _bound(task, message.start if message.HasField("start") else None)
+                        if message.HasField("start"):
+                            _check_bound(context, message.start)
                         yield message
 
                 await stream.send_message(await function(context, messages()))
 
         return handle
 
-    async def _bearer(self, stream: Any) -> tuple[Context, str]:
-        """The context and the container that the caller's token is for. Raises Unauthenticated."""
+    async def _admit(self, name: str, stream: Any) -> Context:
+        """The context of whoever has this token, bound to its container. Raises Unauthenticated."""
         scheme, _, token = str((stream.metadata or {}).get("authorization", "")).partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("the command router takes a token from TaskGetCommandRouterAccess as authorization")
@@ -107,12 +83,17 @@ class RouterGuard(Guard):
             raise Unauthenticated("this token for the command router is not valid on this server")
         if float(claims.get("exp", 0)) <= self._context.now:
             raise Unauthenticated("this token for the command router has expired; ask for the next")
-        return self._context.of(Caller(token_id=row["token_id"])), str(claims["task"])
+        return self._context.of(Caller(token_id=row["token_id"], bound_to=str(claims["task"])))
+
+    async def _received(self, context: Context, stream: Any) -> Any:
+        request = await stream.recv_message()
+        if request is not None:
+            _check_bound(context, request)
+        return request
 
 
-def _bound(task: str, request: Any) -> None:
+def _check_bound(context: Context, request: Any) -> None:
     """Raises Unauthenticated for a request about another container."""
-    if request is None:
-        return
+    task = context.caller.bound_to
     if request.task_id != task:
         raise Unauthenticated(f"this token is for container {task}, not for {request.task_id or 'none'}")

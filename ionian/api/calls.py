@@ -262,7 +262,7 @@ async def FunctionCallGetInfo(
 ) -> api_pb2.FunctionCallGetInfoResponse:
     """How far a call is."""
     row = await ctx.database.read(calls.get, request.function_call_id)
-    counts = await ctx.database.read(calls.counts, request.function_call_id)
+    counts = calls.counted(row)
     info = api_pb2.FunctionCallInfo(
         function_call_id=row["call_id"], created_at=row["created_at"], total_inputs=counts.total
     )

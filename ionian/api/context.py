@@ -40,6 +40,7 @@ class Caller:
     request_key: str = ""  # the same for every attempt of one request
     again: bool = True  # it may have been sent before
     inside: Inside | None = None  # the container that calls; None for everybody else
+    bound_to: str = ""  # the only container that a token of the command router is for
 
 
 class Services(Protocol):

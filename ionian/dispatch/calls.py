@@ -350,9 +350,7 @@ class Calls:
     def take_back(self, container_id: str) -> list[OpenInput]:
         """The inputs that a container works on, its no longer: what it still says of them is not heard."""
         taken = [r for r in self.running.values() if r.slot.container_id == container_id]
-        for running in taken:
-            running.recalled = running.link is None
-        now = [running for running in taken if not running.recalled and not running.storing]
+        now = [running for running in taken if running.link is not None and not running.storing]
         for running in now:
             self._leave(running, broken=True)
             if running.verdict is not None and not running.cancelled:  # its time was over

@@ -27,7 +27,6 @@ class Running:
     kill_at: float = float("inf")
     verdict: OutputRecord | None = None  # how it will have ended, whatever its container still says
     cancelled: bool = False  # its row has an output already
-    recalled: bool = False  # it shall run elsewhere
     sent: bool = False  # its container may have begun it
     storing: bool = False  # its output is here, and on its way into the blob store
 

@@ -38,13 +38,8 @@ class _Status:
         self._socket.sendmsg([f"{line}\n".encode("utf-8", "surrogateescape")], rights)
 
     def fail(self, error: OSError) -> NoReturn:
-        self.say(f"error {_told(self.step, error)}")
+        self.say(f"error {launch.told(self.step, error)}")
         os._exit(126)
-
-
-def _told(step: str, error: OSError) -> str:
-    text = f"{error.strerror}{': ' + str(error.filename) if error.filename else ''}".replace("\n", " ")
-    return f"{step} {error.errno or 0} {text}"
 
 
 def main(plan_fd: int, status_fd: int) -> NoReturn:
@@ -155,7 +150,7 @@ def _command(plan: dict[str, Any], gate: int, reporter: int) -> NoReturn:
         step = "exec"
         launch.execute(plan["argv"], plan["env"])
     except OSError as error:
-        os.write(reporter, f"error {_told(step, error)}".encode("utf-8", "surrogateescape"))
+        os.write(reporter, f"error {launch.told(step, error)}".encode("utf-8", "surrogateescape"))
         os._exit(127)
 
 

@@ -190,9 +190,14 @@ class _Failure:
         self.step = "plan"
 
     def report(self, error: OSError) -> NoReturn:
-        message = f"{error.strerror}{': ' + str(error.filename) if error.filename else ''}".replace("\n", " ")
-        os.write(self.status, f"error {self.step} {error.errno or 0} {message}\n".encode("utf-8", "surrogateescape"))
+        os.write(self.status, f"error {told(self.step, error)}\n".encode("utf-8", "surrogateescape"))
         os._exit(126)
+
+
+def told(step: str, error: OSError) -> str:
+    """``STEP ERRNO MESSAGE``, on one line."""
+    text = f"{error.strerror}{': ' + str(error.filename) if error.filename else ''}".replace("\n", " ")
+    return f"{step} {error.errno or 0} {text}"
 
 
 def main(plan_fd: int, status_fd: int) -> NoReturn:

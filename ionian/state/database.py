@@ -127,6 +127,15 @@ class _Write:
         return self.result
 
 
+def _moved(done: asyncio.Future[None]) -> bool:
+    """Whether a checkpoint went well."""
+    if done.cancelled():
+        return False
+    if done.exception() is not None:
+        log.warning("the database's log could not be moved into it: %s", done.exception())
+    return done.exception() is None
+
+
 class SqliteDatabase:
     """Used from one event loop. All writes of one turn of the loop share a transaction and its commit (group commit).
 
@@ -177,14 +186,13 @@ class SqliteDatabase:
         group, self._group = self._group, []
         loop = asyncio.get_running_loop()
         try:
-            with self._explained():
-                self._connection.execute("BEGIN IMMEDIATE")
-                self._run(group)
-                if self._waits_for_disk:
-                    commit = loop.run_in_executor(None, self._connection.execute, "COMMIT")
-                    commit.add_done_callback(lambda ended: self._committed(group, ended.exception()))
-                    return
-                self._connection.execute("COMMIT")
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._run(group)
+            if self._waits_for_disk:
+                commit = loop.run_in_executor(None, self._connection.execute, "COMMIT")
+                commit.add_done_callback(lambda ended: self._settle(group, ended.exception()))
+                return
+            self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001  whoever wrote gets it
             self._settle(group, error)
         else:
@@ -205,17 +213,7 @@ class SqliteDatabase:
             if len(group) > 1:
                 self._connection.execute("RELEASE one")
 
-    def _committed(self, group: list[_Write], error: BaseException | None) -> None:
-        try:
-            if error is not None:
-                with self._explained():
-                    raise error
-        except Exception as explained:  # noqa: BLE001  whoever wrote gets it
-            self._settle(group, explained)
-        else:
-            self._settle(group, None)
-
-    def _settle(self, group: list[_Write], error: Exception | None) -> None:
+    def _settle(self, group: list[_Write], error: BaseException | None) -> None:
         """Tell those who wrote, and begin the next group."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
@@ -259,19 +257,16 @@ class SqliteDatabase:
     def _checkpointed(self, done: asyncio.Future[None]) -> None:
         """Most of the log is moved. What came meanwhile follows while writes wait: only a log that is moved whole is
         written anew from its start, and without that it would grow for as long as somebody writes."""
-        if done.cancelled() or done.exception() is not None:
+        if not _moved(done):
             self._checkpointing = None
-            if not done.cancelled():
-                log.warning("the database's log could not be moved into it: %s", done.exception())
             return
         self._held = True
         self._checkpointing = asyncio.get_running_loop().run_in_executor(None, self._checkpoint)
         self._checkpointing.add_done_callback(self._released)
 
     def _released(self, done: asyncio.Future[None]) -> None:
+        _moved(done)
         self._checkpointing, self._held = None, False
-        if not done.cancelled() and done.exception() is not None:
-            log.warning("the database's log could not be moved into it: %s", done.exception())
         if self._group and not self._busy:
             self._busy = True
             asyncio.get_running_loop().call_soon(self._flush)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,16 @@ def stopped_without_trace(machine: Machine) -> None:
     until(lambda: not leftovers.find(machine.config), f"nothing left; left: {leftovers.find(machine.config)}", 10)
     if machine.config.run.parent != machine.home:
         shutil.rmtree(machine.config.run, ignore_errors=True)
+
+
+@contextmanager
+def served(make_machine: Callable[[Path], Machine], place: Path, runner: str) -> Iterator[Machine]:
+    """A server of its own with that runner, which leaves nothing behind."""
+    machine = make_machine(place)
+    machine.environ["IONIAN_RUNNER"] = runner
+    machine.up()
+    yield machine
+    stopped_without_trace(machine)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import APPS, ROOT, stopped_without_trace
+from tests.e2e.conftest import APPS, ROOT, served
 from tests.e2e.machine import COMMAND_TIMEOUT_S, Client, Machine, until
 
 EXAMPLES = ROOT / "examples" / "classes"
@@ -72,11 +72,8 @@ def place(
     request: pytest.FixtureRequest, make_machine: Callable[[Path], Machine], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Machine]:
     """A server with that runner."""
-    machine = make_machine(tmp_path_factory.mktemp(f"classes-{request.param}"))
-    machine.environ["IONIAN_RUNNER"] = request.param
-    machine.up()
-    yield machine
-    stopped_without_trace(machine)
+    with served(make_machine, tmp_path_factory.mktemp(f"classes-{request.param}"), request.param) as machine:
+        yield machine
 
 
 @pytest.fixture(scope="module")

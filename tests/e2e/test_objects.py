@@ -16,7 +16,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from modal_proto import api_pb2
 from modal_proto.api_grpc import ModalClientStub
 
-from tests.e2e.conftest import APPS, OLD, stopped_without_trace
+from tests.e2e.conftest import APPS, OLD, served
 from tests.e2e.machine import Client, Machine
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "objects"
@@ -40,11 +40,8 @@ def runner(
     request: pytest.FixtureRequest, make_machine: Callable[[Path], Machine], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Machine]:
     """A server with that runner."""
-    machine = make_machine(tmp_path_factory.mktemp(f"objects-{request.param}"))
-    machine.environ["IONIAN_RUNNER"] = request.param
-    machine.up()
-    yield machine
-    stopped_without_trace(machine)
+    with served(make_machine, tmp_path_factory.mktemp(f"objects-{request.param}"), request.param) as machine:
+        yield machine
 
 
 def _python(machine: Machine, client: Client, program: str, *arguments: str) -> str:

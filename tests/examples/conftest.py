@@ -80,7 +80,7 @@ Case = tuple[str, str, str]  # runner, version, program
 def ran(
     request: pytest.FixtureRequest, machines: dict[str, Machine], client: Callable[[str], Client]
 ) -> Iterator[Callable[[Case], Ran]]:
-    """How ``modal run -q PROGRAM`` went. All that this session will ask for is begun at once."""
+    """How ``modal run -q PROGRAM`` went. All that the chosen tests will ask for is begun at once."""
     specs = [getattr(item, "callspec", None) for item in request.session.items]
     wanted: list[Case] = [spec.params["case"] for spec in specs if spec is not None and "case" in spec.params]
     clients = {version: client(version) for _, version, _ in wanted}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import client, make_machine, new_client, stopped_without_trace, uv_cache
+from tests.e2e.conftest import client, make_machine, new_client, served, uv_cache
 from tests.e2e.machine import Client, Machine
 from tests.js.node import Node
 
@@ -25,11 +25,8 @@ def bare(
     request: pytest.FixtureRequest, make_machine: Callable[[Path], Machine], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Machine]:
     """A server with that runner."""
-    machine = make_machine(tmp_path_factory.mktemp(f"js-{request.param}"))
-    machine.environ["IONIAN_RUNNER"] = request.param
-    machine.up()
-    yield machine
-    stopped_without_trace(machine)
+    with served(make_machine, tmp_path_factory.mktemp(f"js-{request.param}"), request.param) as machine:
+        yield machine
 
 
 @pytest.fixture(scope="session")

@@ -23,18 +23,11 @@ from ionian.state import calls, schedules
 from ionian.state.database import SqliteDatabase, Tx
 from ionian.state.watch import Watch, call_topic
 from ionian.timetable import Cron, Period
-from tests.unit.state_tables import add_function, new_app, open_tables, publish
+from tests.unit.state_tables import add_function, new_app, publish
 
 HOUR = 3600.0
 PATIENCE_S = 20.0
 HOURLY = Cron("0 * * * *")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
-    opened = open_tables(tmp_path)
-    yield opened
-    opened.close()
 
 
 async def _until(condition: Callable[[], bool]) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from ionian.errors import AlreadyExists, FailedPrecondition, NotFound
@@ -12,14 +9,7 @@ from ionian.model import OutputRecord, Status
 from ionian.state import apps, calls, environments, functions, images, sandboxes
 from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import SqliteDatabase, Tx
-from tests.unit.state_tables import add_function, built_image, new_app, open_tables, publish
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
-    opened = open_tables(tmp_path)
-    yield opened
-    opened.close()
+from tests.unit.state_tables import add_function, built_image, new_app, publish
 
 
 async def test_a_published_function_is_live_with_everything_resolved(database: SqliteDatabase) -> None:

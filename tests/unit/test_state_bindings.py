@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from ionian.model import Batching, Resources, Retries, Scaling
 from ionian.state import apps, bindings, calls, functions
 from ionian.state.bindings import Overrides
 from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import SqliteDatabase, Tx
 from ionian.state.functions import Settings
-from tests.unit.state_tables import add_function, new_app, open_tables, publish
+from tests.unit.state_tables import add_function, new_app, publish
 
 NOTHING = Overrides()
 EVERYTHING = Overrides(
@@ -27,13 +22,6 @@ EVERYTHING = Overrides(
     scaledown_window_s=9,
     max_concurrent_inputs=8,
 )
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
-    opened = open_tables(tmp_path)
-    yield opened
-    opened.close()
 
 
 def _deploy(tx: Tx, name: str = "shop") -> str:

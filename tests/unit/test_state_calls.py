@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,14 +11,7 @@ from ionian.model import JournalEntries, OutputRecord, Status, new_id_at
 from ionian.state import calls
 from ionian.state.calls import NewCall, NewInput
 from ionian.state.database import SqliteDatabase, Tx
-from tests.unit.state_tables import add_function, new_app, open_tables, publish
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
-    opened = open_tables(tmp_path)
-    yield opened
-    opened.close()
+from tests.unit.state_tables import add_function, new_app, publish
 
 
 def _call(tx: Tx, inputs: int, key: str = "") -> tuple[str, list[str]]:

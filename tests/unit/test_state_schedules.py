@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,18 +13,11 @@ from ionian.model import OpenInput, OutputRecord, Status, new_id
 from ionian.state import apps, calls, schedules
 from ionian.state.database import Row, SqliteDatabase, Tx
 from ionian.timetable import Cron, Period, Schedule
-from tests.unit.state_tables import add_function, new_app, open_tables, publish
+from tests.unit.state_tables import add_function, new_app, publish
 
 HOUR = 3600.0
 NOON = 1_767_182_400.0  # 2025-12-31 12:00 UTC
 HOURLY = Cron("0 * * * *")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
-    opened = open_tables(tmp_path)
-    yield opened
-    opened.close()
 
 
 def _deployed(tx: Tx, schedule: Schedule = HOURLY, name: str = "a", now: float = NOON) -> str:
